@@ -1,0 +1,75 @@
+"""Windlass's dependencies for repositories that use WORKSPACE.
+
+    load("@windlass//bazel:deps.bzl", "windlass_deps")
+    windlass_deps()
+
+A repository that is already defined keeps its definition. Modules (bzlmod) get
+the same dependencies from MODULE.bazel and need nothing of this file. The hashes
+are hexadecimal because Bazel 4's http_archive knows no `integrity`.
+"""
+
+load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
+
+def _archive(name, **kwargs):
+    if not native.existing_rule(name):
+        http_archive(name = name, **kwargs)
+
+def windlass_deps():
+    """What the library and the tools need."""
+    _archive(
+        name = "platforms",
+        sha256 = "29742e87275809b5e598dc2f04d86960cc7a55b3067d97221c9abbc9926bff0f",
+        url = "https://github.com/bazelbuild/platforms/releases/download/0.0.11/platforms-0.0.11.tar.gz",
+    )
+    _archive(
+        name = "bazel_skylib",
+        sha256 = "bc283cdfcd526a52c3201279cda4bc298652efa898b10b4db0837dc51652756f",
+        url = "https://github.com/bazelbuild/bazel-skylib/releases/download/1.7.1/bazel-skylib-1.7.1.tar.gz",
+    )
+    _archive(
+        name = "rules_cc",
+        sha256 = "abc605dd850f813bb37004b77db20106a19311a96b2da1c92b789da529d28fe1",
+        strip_prefix = "rules_cc-0.0.17",
+        url = "https://github.com/bazelbuild/rules_cc/releases/download/0.0.17/rules_cc-0.0.17.tar.gz",
+    )
+    _archive(
+        name = "abseil-cpp",
+        sha256 = "f50e5ac311a81382da7fa75b97310e4b9006474f9560ac46f54a9967f07d4ae3",
+        strip_prefix = "abseil-cpp-20240722.0",
+        url = "https://github.com/abseil/abseil-cpp/releases/download/20240722.0/abseil-cpp-20240722.0.tar.gz",
+    )
+
+    # RE2's own WORKSPACE build files say @com_google_absl.
+    _archive(
+        name = "com_google_absl",
+        sha256 = "f50e5ac311a81382da7fa75b97310e4b9006474f9560ac46f54a9967f07d4ae3",
+        strip_prefix = "abseil-cpp-20240722.0",
+        url = "https://github.com/abseil/abseil-cpp/releases/download/20240722.0/abseil-cpp-20240722.0.tar.gz",
+    )
+    _archive(
+        name = "re2",
+        sha256 = "a835fe55fbdcd8e80f38584ab22d0840662c67f2feb36bd679402da9641dc71e",
+        strip_prefix = "re2-2024-07-02",
+        url = "https://github.com/google/re2/releases/download/2024-07-02/re2-2024-07-02.zip",
+    )
+    _archive(
+        name = "nlohmann_json",
+        build_file = "@windlass//third_party:nlohmann_json.BUILD.bazel",
+        sha256 = "a22461d13119ac5c78f205d3df1db13403e58ce1bb1794edc9313677313f4a9d",
+        url = "https://github.com/nlohmann/json/releases/download/v3.11.3/include.zip",
+    )
+
+def windlass_dev_deps():
+    """What only Windlass's own tests and benchmarks need."""
+    _archive(
+        name = "googletest",
+        sha256 = "7b42b4d6ed48810c5362c265a17faebe90dc2373c885e5216439d37927f02926",
+        strip_prefix = "googletest-1.15.2",
+        url = "https://github.com/google/googletest/releases/download/v1.15.2/googletest-1.15.2.tar.gz",
+    )
+    _archive(
+        name = "google_benchmark",
+        sha256 = "32131c08ee31eeff2c8968d7e874f3cb648034377dfc32a4c377fa8796d84981",
+        strip_prefix = "benchmark-1.9.1",
+        url = "https://github.com/google/benchmark/archive/refs/tags/v1.9.1.tar.gz",
+    )

@@ -1,0 +1,84 @@
+// The adapters that are linked in, by name and by config.json.
+//
+// An adapter registers itself with one constant at the end of its .cc, in a
+// target that is `alwayslink` (adapters/qwen3_5 is the example to copy):
+//
+//   const AdapterRegistrar registrar({
+//       /*name=*/"my_model", /*framework=*/"automodel", /*summary=*/"...",
+//       /*architectures=*/{"MyModelForCausalLM"}, /*model_types=*/{"my_model"},
+//       /*options=*/{}, &MyAdapter::Create});
+
+#ifndef WINDLASS_CORE_ADAPTER_REGISTRY_H_
+#define WINDLASS_CORE_ADAPTER_REGISTRY_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "windlass/core/json_fields.h"
+#include "windlass/core/model_config.h"
+#include "windlass/core/state_dict_adapter.h"
+
+namespace windlass {
+
+// An option that an adapter takes (the reference's constructor argument).
+struct AdapterOption {
+  std::string name;
+  std::string default_value;  // as JSON text; for documentation
+  std::string summary;
+};
+
+struct AdapterInfo {
+  using Factory =
+      std::function<absl::StatusOr<std::unique_ptr<StateDictAdapter>>(
+          const ModelConfig& config, const JsonFields& options)>;
+
+  std::string name;
+  // Whose native layout it is: "automodel".
+  std::string framework;
+  // One line for a table.
+  std::string summary;
+  // What config.json says: `architectures` is looked at first, `model_type`
+  // where no architecture is known.
+  std::vector<std::string> architectures;
+  std::vector<std::string> model_types;
+  std::vector<AdapterOption> options;
+  // Called with options whose names were checked.
+  Factory factory;
+};
+
+// Thread-safe once main() runs; registration happens before.
+class AdapterRegistry {
+ public:
+  // Everything registered, by name.
+  static std::vector<const AdapterInfo*> All();
+
+  // NotFound lists the names that are near, or all of them.
+  static absl::StatusOr<const AdapterInfo*> FindByName(absl::string_view name);
+
+  // The adapter for a model. NotFound says what the config has and which known
+  // architectures are near.
+  static absl::StatusOr<const AdapterInfo*> FindByConfig(
+      const ModelConfig& config);
+
+  // Builds an adapter. InvalidArgument for an option that it does not take
+  // lists those that it does; the factory's own errors come through.
+  static absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
+      const AdapterInfo& info, const ModelConfig& config,
+      const JsonFields& options);
+};
+
+// Registers an adapter at start-up. A name, architecture or model_type that two
+// adapters claim ends the program before main() with both files' names.
+class AdapterRegistrar {
+ public:
+  explicit AdapterRegistrar(AdapterInfo info,
+                            const char* file = __builtin_FILE());
+};
+
+}  // namespace windlass
+
+#endif  // WINDLASS_CORE_ADAPTER_REGISTRY_H_

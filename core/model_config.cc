@@ -1,0 +1,40 @@
+#include "windlass/core/model_config.h"
+
+#include <optional>
+#include <utility>
+
+#include "windlass/core/status_macros.h"
+
+namespace windlass {
+
+absl::StatusOr<ModelConfig> ModelConfig::Parse(absl::string_view text,
+                                               std::string origin) {
+  ModelConfig config;
+  WINDLASS_ASSIGN_OR_RETURN(config.top_,
+                            JsonFields::Parse(text, std::move(origin)));
+  config.text_ = config.top_.GetObject("text_config");
+  return config;
+}
+
+absl::StatusOr<std::vector<std::string>> ModelConfig::Architectures() const {
+  if (!top_.Has("architectures")) return std::vector<std::string>();
+  return top_.GetStrings("architectures");
+}
+
+absl::StatusOr<std::string> ModelConfig::ModelType() const {
+  if (!top_.Has("model_type")) return std::string();
+  return top_.GetString("model_type");
+}
+
+absl::StatusOr<DType> ModelConfig::GetDType() const {
+  for (const char* field : {"torch_dtype", "dtype"}) {
+    const JsonFields& fields = FieldsWith(field);
+    if (!fields.Has(field)) continue;
+    WINDLASS_ASSIGN_OR_RETURN(const std::string name, fields.GetString(field));
+    if (std::optional<DType> dtype = ParseTorchDType(name)) return *dtype;
+    return fields.WrongValue(field, "a torch dtype such as bfloat16");
+  }
+  return DType::kBF16;
+}
+
+}  // namespace windlass

@@ -1,0 +1,59 @@
+// ModelConfig: a model's config.json.
+//
+//   absl::StatusOr<ModelConfig> config = ModelConfig::Parse(text, path);
+//   absl::StatusOr<int64_t> experts = config->GetPositiveInt("num_experts");
+
+#ifndef WINDLASS_CORE_MODEL_CONFIG_H_
+#define WINDLASS_CORE_MODEL_CONFIG_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "windlass/core/dtype.h"
+#include "windlass/core/json_fields.h"
+
+namespace windlass {
+
+// A field is looked up in `text_config` first, where the config has one (vision
+// language models keep their text model's fields there), then at the top.
+// Errors are those of JsonFields. Immutable, thread-safe, cheap to copy.
+class ModelConfig {
+ public:
+  // An empty config: every field is missing.
+  ModelConfig() = default;
+
+  static absl::StatusOr<ModelConfig> Parse(absl::string_view text,
+                                           std::string origin = "config.json");
+
+  const std::string& origin() const { return top_.origin(); }
+
+  absl::StatusOr<int64_t> GetPositiveInt(absl::string_view field) const {
+    return FieldsWith(field).GetPositiveInt(field);
+  }
+  absl::StatusOr<bool> GetBoolOr(absl::string_view field, bool fallback) const {
+    return FieldsWith(field).GetBoolOr(field, fallback);
+  }
+
+  // `architectures` and `model_type` at the top level; empty where missing.
+  absl::StatusOr<std::vector<std::string>> Architectures() const;
+  absl::StatusOr<std::string> ModelType() const;
+
+  // `dtype` or, as older files call it, `torch_dtype`; BF16 where neither is
+  // given.
+  absl::StatusOr<DType> GetDType() const;
+
+ private:
+  const JsonFields& FieldsWith(absl::string_view field) const {
+    return text_.Has(field) ? text_ : top_;
+  }
+
+  JsonFields top_;
+  JsonFields text_;
+};
+
+}  // namespace windlass
+
+#endif  // WINDLASS_CORE_MODEL_CONFIG_H_

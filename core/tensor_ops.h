@@ -1,0 +1,59 @@
+// Lazy operations on tensors. Each checks dtypes and shapes when it is called
+// (InvalidArgument says what was found and what was expected) and returns a
+// Tensor whose bytes are computed when somebody reads them, piece by piece.
+//
+// They compose without temporaries: the merge of 128 experts,
+//
+//   Stack({Concat({Transpose(gate0), Transpose(up0)}, 1), ...})
+//
+// is one source that reads each input byte once and writes it to its place.
+
+#ifndef WINDLASS_CORE_TENSOR_OPS_H_
+#define WINDLASS_CORE_TENSOR_OPS_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "windlass/core/dtype.h"
+#include "windlass/core/tensor.h"
+
+namespace windlass {
+
+// Every element converted as kernels/float_convert.h says. Float dtypes of
+// whole bytes; the same dtype gives the same tensor back, whatever it is.
+absl::StatusOr<Tensor> Cast(const Tensor& tensor, DType dtype);
+
+// The same bytes under another shape of as many elements.
+absl::StatusOr<Tensor> Reshape(const Tensor& tensor, Shape shape);
+
+// The last two dimensions exchanged: [..., m, n] to [..., n, m]. Its own
+// inverse. Dtypes of whole bytes.
+absl::StatusOr<Tensor> Transpose(const Tensor& tensor);
+
+// Elements [begin, end) of dimension `dim`.
+absl::StatusOr<Tensor> Slice(const Tensor& tensor, int dim, int64_t begin,
+                             int64_t end);
+
+// Tensors one after the other along dimension `dim`; at least one, all of one
+// dtype and, but for `dim`, one shape. Slice takes them apart again.
+absl::StatusOr<Tensor> Concat(absl::Span<const Tensor> tensors, int dim);
+
+// Tensors of one dtype and shape under a new outermost dimension. Select takes
+// them apart again.
+absl::StatusOr<Tensor> Stack(absl::Span<const Tensor> tensors);
+
+// Element `index` of the outermost dimension, which goes away.
+absl::StatusOr<Tensor> Select(const Tensor& tensor, int64_t index);
+
+// `weight` [M, N] times its block's scale: element (i, j) is
+// F32(weight[i, j]) * F32(scale[i / block, j / block]), rounded once to `dtype`.
+// `scale` is [ceil(M / block), ceil(N / block)].
+absl::StatusOr<Tensor> DequantizeBlocks(const Tensor& weight,
+                                        const Tensor& scale, int64_t block,
+                                        DType dtype);
+
+}  // namespace windlass
+
+#endif  // WINDLASS_CORE_TENSOR_OPS_H_

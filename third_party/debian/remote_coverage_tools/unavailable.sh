@@ -1,0 +1,3 @@
+#!/bin/sh
+echo "coverage needs a Bazel with a network" >&2
+exit 1

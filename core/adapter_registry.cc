@@ -112,9 +112,8 @@ absl::StatusOr<const AdapterInfo*> AdapterRegistry::FindByConfig(
                    : near));
 }
 
-absl::StatusOr<std::unique_ptr<StateDictAdapter>> AdapterRegistry::Create(
-    const AdapterInfo& info, const ModelConfig& config,
-    const JsonFields& options) {
+absl::Status AdapterRegistry::CheckOptions(const AdapterInfo& info,
+                                           const JsonFields& options) {
   std::vector<std::string> known;
   for (const AdapterOption& option : info.options) known.push_back(option.name);
   for (const std::string& name : options.Names()) {
@@ -124,6 +123,13 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> AdapterRegistry::Create(
         name, "\"; it takes ",
         known.empty() ? "none" : absl::StrJoin(known, ", ")));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<StateDictAdapter>> AdapterRegistry::Create(
+    const AdapterInfo& info, const ModelConfig& config,
+    const JsonFields& options) {
+  WINDLASS_RETURN_IF_ERROR(CheckOptions(info, options));
   return info.factory(config, options);
 }
 

@@ -64,8 +64,12 @@ class AdapterRegistry {
   static absl::StatusOr<const AdapterInfo*> FindByConfig(
       const ModelConfig& config);
 
-  // Builds an adapter. InvalidArgument for an option that it does not take
-  // lists those that it does; the factory's own errors come through.
+  // InvalidArgument for an option that the adapter does not take; lists those
+  // that it does.
+  static absl::Status CheckOptions(const AdapterInfo& info,
+                                   const JsonFields& options);
+
+  // Builds an adapter. Errors are CheckOptions' and the factory's.
   static absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
       const AdapterInfo& info, const ModelConfig& config,
       const JsonFields& options);

@@ -36,9 +36,7 @@ class ExtentSource : public TensorSource {
   }
 
   std::optional<Extent> Verbatim() const override { return extent_; }
-  const ByteSource* FirstInput() const override {
-    return extent_.source.get();
-  }
+  bool VisitInputs(Visitor visit) const override { return visit(extent_); }
 
  private:
   absl::Status ReadAt(int64_t offset, char* to, int64_t size) const {

@@ -17,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "windlass/core/byte_source.h"
@@ -59,9 +60,11 @@ class TensorSource {
   // one's end may lie beyond the tensor's.
   virtual int64_t PieceEnd(int64_t offset) const;
 
-  // The first ByteSource that the bytes come from, or null (a constant). Tells
-  // in which shard a derived tensor belongs.
-  virtual const ByteSource* FirstInput() const = 0;
+  // Calls `visit` for each range that the bytes come from, in the order in which
+  // they are needed, until it returns false; returns false then. A constant
+  // has none.
+  using Visitor = absl::FunctionRef<bool(const Extent&)>;
+  virtual bool VisitInputs(Visitor visit) const = 0;
 };
 
 // The size that pieces of computed tensors aim at: large enough to amortise a

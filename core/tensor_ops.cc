@@ -132,8 +132,8 @@ class CastSource : public TensorSource {
     return inner_->PieceEnd(offset / out_size * in_size) / in_size * out_size;
   }
 
-  const ByteSource* FirstInput() const override {
-    return inner_->FirstInput();
+  bool VisitInputs(Visitor visit) const override {
+    return inner_->VisitInputs(visit);
   }
 
  private:
@@ -179,8 +179,8 @@ class TransposeSource : public TensorSource {
            std::min(matrix, ((offset - begin) / band + 1) * band);
   }
 
-  const ByteSource* FirstInput() const override {
-    return inner_->FirstInput();
+  bool VisitInputs(Visitor visit) const override {
+    return inner_->VisitInputs(visit);
   }
 
  private:
@@ -229,8 +229,8 @@ class SliceSource : public TensorSource {
         });
   }
 
-  const ByteSource* FirstInput() const override {
-    return inner_->FirstInput();
+  bool VisitInputs(Visitor visit) const override {
+    return inner_->VisitInputs(visit);
   }
 
  private:
@@ -257,8 +257,8 @@ class RangeSource : public TensorSource {
     return inner_->PieceEnd(begin_ + offset) - begin_;
   }
 
-  const ByteSource* FirstInput() const override {
-    return inner_->FirstInput();
+  bool VisitInputs(Visitor visit) const override {
+    return inner_->VisitInputs(visit);
   }
 
  private:
@@ -310,8 +310,11 @@ class ConcatSource : public TensorSource {
     return std::max(row + 1, end) * width_;
   }
 
-  const ByteSource* FirstInput() const override {
-    return parts_.front().source->FirstInput();
+  bool VisitInputs(Visitor visit) const override {
+    for (const Part& part : parts_) {
+      if (!part.source->VisitInputs(visit)) return false;
+    }
+    return true;
   }
 
  private:
@@ -369,8 +372,9 @@ class DequantizeSource : public TensorSource {
         });
   }
 
-  const ByteSource* FirstInput() const override {
-    return weight_.source()->FirstInput();
+  bool VisitInputs(Visitor visit) const override {
+    return weight_.source()->VisitInputs(visit) &&
+           scale_.source()->VisitInputs(visit);
   }
 
  private:

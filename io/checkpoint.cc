@@ -1,0 +1,224 @@
+#include "windlass/io/checkpoint.h"
+
+#include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "windlass/core/status_macros.h"
+
+namespace windlass {
+namespace {
+
+// While it is in an output folder, a conversion into it is not complete.
+constexpr absl::string_view kUnfinished = ".windlass-unfinished";
+
+std::vector<const CheckpointFormat*>& Formats() {
+  static auto* const formats = new std::vector<const CheckpointFormat*>;
+  return *formats;
+}
+
+const CheckpointFormat* DetectFormat(const std::vector<std::string>& names) {
+  for (const CheckpointFormat* format : Formats()) {
+    if (format->Detect(names)) return format;
+  }
+  return nullptr;
+}
+
+bool OwnedByAFormat(absl::string_view name) {
+  return absl::c_any_of(Formats(), [name](const CheckpointFormat* format) {
+    return format->Owns(name);
+  });
+}
+
+// Files of a model that go along: settings, tokenizers, templates, code.
+bool IsSideFile(absl::string_view name) {
+  if (absl::StartsWith(name, ".")) return false;
+  if (OwnedByAFormat(name) || absl::EndsWith(name, ".index.json")) return false;
+  for (absl::string_view suffix :
+       {".json", ".jinja", ".py", ".txt", ".model", ".tiktoken"}) {
+    if (absl::EndsWith(name, suffix)) return true;
+  }
+  return false;
+}
+
+bool IsOurs(absl::string_view name) {
+  return name == kUnfinished || absl::EndsWith(name, kPartialSuffix);
+}
+
+// Whether `path` is `folder` or lies in it; both canonical.
+bool IsWithin(absl::string_view path, absl::string_view folder) {
+  return path == folder || absl::StartsWith(path, JoinPath(folder, ""));
+}
+
+absl::Status CheckOutputFolder(const Location& input, const Location& output,
+                               bool overwrite) {
+  WINDLASS_ASSIGN_OR_RETURN(const std::string from,
+                            input.storage->Canonical(input.path));
+  WINDLASS_ASSIGN_OR_RETURN(const std::string to,
+                            output.storage->Canonical(output.path));
+  if (input.storage == output.storage && IsWithin(to, from)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(output.path, ": expected a folder outside the input ",
+                     input.path));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
+                            output.storage->GetKind(output.path));
+  if (kind == Storage::Kind::kMissing) return absl::OkStatus();
+  if (kind == Storage::Kind::kFile) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(output.path, ": found a file, expected a folder"));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(const auto names,
+                            output.storage->List(output.path));
+  const bool unfinished = absl::c_linear_search(names, kUnfinished);
+  if (overwrite || unfinished || absl::c_all_of(names, IsOurs)) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      output.path, ": found ", names.size(),
+      " files, expected an empty folder; --overwrite replaces a checkpoint"));
+}
+
+// The nearest folder above `path` that exists.
+absl::StatusOr<std::string> ExistingParent(Storage& storage, std::string path) {
+  while (true) {
+    WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind, storage.GetKind(path));
+    if (kind != Storage::Kind::kMissing || path == "." || path == "/") {
+      return path;
+    }
+    path = DirName(path);
+  }
+}
+
+absl::Status CheckSpace(const Location& output, int64_t bytes) {
+  WINDLASS_ASSIGN_OR_RETURN(const std::string parent,
+                            ExistingParent(*output.storage, output.path));
+  const std::optional<int64_t> free = output.storage->FreeBytes(parent);
+  if (!free.has_value() || *free >= bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat(output.path, ": no space left: found ", *free,
+                   " bytes free, expected ", bytes));
+}
+
+// Removes what an earlier checkpoint or an interrupted run left in the folder
+// and the plan does not replace; the old index too, so that at no time it
+// speaks of files that are being replaced.
+absl::Status RemoveOld(const SavePlan& plan) {
+  absl::flat_hash_set<std::string> keep;
+  for (const PlannedFile& file : plan.transfer.files) {
+    keep.insert(file.name);
+    keep.insert(TemporaryName(file.name));
+  }
+  Storage& storage = *plan.output.storage;
+  WINDLASS_ASSIGN_OR_RETURN(const auto names, storage.List(plan.output.path));
+  for (const std::string& name : names) {
+    if (keep.contains(name) ||
+        !(OwnedByAFormat(name) || absl::EndsWith(name, kPartialSuffix))) {
+      continue;
+    }
+    WINDLASS_RETURN_IF_ERROR(
+        storage.Remove(JoinPath(plan.output.path, name)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckInputsUnchanged(const SavePlan& plan) {
+  for (const auto& input : plan.inputs) {
+    WINDLASS_RETURN_IF_ERROR(input->CheckUnchanged());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+CheckpointFormatRegistrar::CheckpointFormatRegistrar(
+    const CheckpointFormat* format) {
+  Formats().push_back(format);
+}
+
+absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri) {
+  WINDLASS_ASSIGN_OR_RETURN(const Location location, ResolveLocation(uri));
+  WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
+                            location.storage->GetKind(location.path));
+  if (kind == Storage::Kind::kMissing) {
+    return absl::NotFoundError(
+        absl::StrCat(uri, ": no such file or folder"));
+  }
+  const bool is_file = kind == Storage::Kind::kFile;
+  const Location folder{location.storage,
+                        is_file ? DirName(location.path) : location.path};
+  std::vector<std::string> names = {BaseName(location.path)};
+  if (!is_file) {
+    WINDLASS_ASSIGN_OR_RETURN(names, folder.storage->List(folder.path));
+  }
+  const CheckpointFormat* const format = DetectFormat(names);
+  if (format == nullptr) {
+    return absl::NotFoundError(absl::StrCat(
+        uri, ": found no checkpoint; known formats: ",
+        absl::StrJoin(Formats(), ", ",
+                      [](std::string* out, const CheckpointFormat* format) {
+                        absl::StrAppend(out, format->name());
+                      })));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(Checkpoint checkpoint, format->Open(folder, names));
+  if (!is_file) {
+    for (const std::string& name : names) {
+      if (!IsSideFile(name)) continue;
+      WINDLASS_ASSIGN_OR_RETURN(
+          const Storage::Kind side,
+          folder.storage->GetKind(JoinPath(folder.path, name)));
+      if (side == Storage::Kind::kFile) checkpoint.side_files.push_back(name);
+    }
+  }
+  return checkpoint;
+}
+
+absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
+                                  const Checkpoint& input,
+                                  absl::string_view output,
+                                  const SaveOptions& options) {
+  SavePlan plan;
+  plan.overwrite = options.overwrite;
+  WINDLASS_ASSIGN_OR_RETURN(plan.output, ResolveLocation(output));
+  WINDLASS_RETURN_IF_ERROR(
+      CheckOutputFolder(input.folder, plan.output, options.overwrite));
+  const CheckpointFormat& format = *Formats().front();
+  WINDLASS_ASSIGN_OR_RETURN(
+      plan.transfer, format.Plan(tensors, input, options.max_shard_bytes));
+  for (const Shard& shard : input.shards) plan.inputs.push_back(shard.file);
+  for (const std::string& name : input.side_files) {
+    WINDLASS_ASSIGN_OR_RETURN(auto file,
+                              input.folder.storage->OpenForRead(
+                                  JoinPath(input.folder.path, name)));
+    const int64_t size = file->size();
+    plan.transfer.files.push_back(VerbatimFile(name, Extent{file, 0, size}));
+    plan.inputs.push_back(std::move(file));
+  }
+  WINDLASS_RETURN_IF_ERROR(CheckSpace(plan.output, plan.transfer.bytes()));
+  return plan;
+}
+
+absl::Status SaveCheckpoint(const SavePlan& plan,
+                            const TransferOptions& options) {
+  Storage& storage = *plan.output.storage;
+  const std::string marker = JoinPath(plan.output.path, kUnfinished);
+  WINDLASS_RETURN_IF_ERROR(storage.MakeDirectory(plan.output.path));
+  WINDLASS_RETURN_IF_ERROR(
+      WriteTemporaries(plan.transfer, plan.output, options));
+  absl::Status unchanged = CheckInputsUnchanged(plan);
+  if (!unchanged.ok()) {
+    RemoveTemporaries(plan.transfer, plan.output);
+    return unchanged;
+  }
+  // From here on the folder holds neither the old checkpoint nor the new one.
+  WINDLASS_RETURN_IF_ERROR(WriteFile(storage, marker, "", options.sync));
+  WINDLASS_RETURN_IF_ERROR(RemoveOld(plan));
+  WINDLASS_RETURN_IF_ERROR(
+      CommitTemporaries(plan.transfer, plan.output, options));
+  WINDLASS_RETURN_IF_ERROR(storage.Remove(marker));
+  if (!options.sync) return absl::OkStatus();
+  return storage.SyncDirectory(plan.output.path);
+}
+
+}  // namespace windlass

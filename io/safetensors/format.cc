@@ -1,0 +1,336 @@
+// The "safetensors" checkpoint format: a file, a folder of files, or a folder
+// with an index (model.safetensors.index.json) that says which tensor lies in
+// which file.
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "windlass/core/json.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/io/safetensors/header.h"
+
+namespace windlass {
+namespace {
+
+constexpr absl::string_view kSuffix = ".safetensors";
+constexpr absl::string_view kIndexSuffix = ".safetensors.index.json";
+constexpr absl::string_view kIndexName = "model.safetensors.index.json";
+
+// A tensor's name takes a few hundred bytes at most; a million of them fit.
+constexpr int64_t kMaxIndexBytes = int64_t{1} << 30;
+
+// Tensor name to shard name.
+using WeightMap = absl::flat_hash_map<std::string, std::string>;
+
+absl::StatusOr<WeightMap> ReadIndex(const Location& folder,
+                                    const std::string& name) {
+  const std::string path = JoinPath(folder.path, name);
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text,
+                            ReadFile(*folder.storage, path, kMaxIndexBytes));
+  absl::StatusOr<Json> index = ParseJson(text);
+  if (!index.ok()) return Annotate(index.status(), path);
+  const auto found = index->is_object() ? index->find("weight_map")
+                                        : index->end();
+  if (found == index->end() || !found->is_object()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": expected an object \"weight_map\""));
+  }
+  WeightMap map;
+  for (const auto& [key, shard] : found->items()) {
+    if (!shard.is_string()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": weight_map: tensor \"", key,
+                       "\": expected a file's name"));
+    }
+    std::string file = shard.get<std::string>();
+    if (file.empty() || file == "." || file == ".." ||
+        absl::StrContains(file, '/') || absl::StrContains(file, '\0')) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": weight_map: tensor \"", key, "\": found \"", file,
+          "\", expected the name of a file in this folder"));
+    }
+    if (!map.emplace(key, std::move(file)).second) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": weight_map: tensor \"", key, "\": found twice"));
+    }
+  }
+  return map;
+}
+
+// Adds a shard's tensors to a checkpoint.
+absl::Status AddShard(const std::string& name, Checkpoint* checkpoint,
+                      absl::flat_hash_map<std::string, std::string>* origin) {
+  const Location& folder = checkpoint->folder;
+  WINDLASS_ASSIGN_OR_RETURN(
+      auto file, folder.storage->OpenForRead(JoinPath(folder.path, name)));
+  WINDLASS_ASSIGN_OR_RETURN(SafetensorsHeader header,
+                            ReadSafetensorsHeader(*file));
+  for (SafetensorsEntry& entry : header.tensors) {
+    auto [it, fresh] = origin->emplace(entry.name, name);
+    if (!fresh) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(file->name(), ": tensor \"", entry.name,
+                       "\": found in ", it->second, " too"));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor tensor,
+        Tensor::FromExtent(entry.dtype, std::move(entry.shape),
+                           Extent{file, header.data_begin + entry.begin,
+                                  entry.end - entry.begin}));
+    WINDLASS_RETURN_IF_ERROR(
+        checkpoint->tensors.Insert(std::move(entry.name), std::move(tensor)));
+  }
+  checkpoint->shards.push_back(
+      {name, std::move(file), std::move(header.metadata)});
+  return absl::OkStatus();
+}
+
+// Every tensor of the index is where it says, and there is no other.
+absl::Status CheckIndex(const std::string& path, const WeightMap& index,
+                        const WeightMap& origin) {
+  std::vector<std::string> wrong;
+  for (const auto& [name, shard] : index) {
+    auto it = origin.find(name);
+    if (it == origin.end() || it->second != shard) wrong.push_back(name);
+  }
+  if (!wrong.empty()) {
+    const std::string& name = *absl::c_min_element(wrong);
+    auto it = origin.find(name);
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": tensor \"", name, "\": expected in ", index.at(name),
+        it == origin.end() ? ", found nowhere"
+                           : absl::StrCat(", found in ", it->second),
+        wrong.size() > 1
+            ? absl::StrCat(" (and ", wrong.size() - 1, " tensors more)")
+            : ""));
+  }
+  for (const auto& [name, shard] : origin) {
+    if (!index.contains(name)) wrong.push_back(name);
+  }
+  if (wrong.empty()) return absl::OkStatus();
+  const std::string& name = *absl::c_min_element(wrong);
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ": tensor \"", name, "\": found in ", origin.at(name),
+      ", expected in the index too",
+      wrong.size() > 1
+          ? absl::StrCat(" (and ", wrong.size() - 1, " tensors more)")
+          : ""));
+}
+
+// One output file before it is laid out.
+struct Bin {
+  std::string name;
+  SafetensorsMetadata metadata;
+  std::vector<const NamedTensor*> tensors;
+};
+
+// Each tensor to the shard where its first source lay.
+std::vector<Bin> BinsLike(const StateDict& tensors, const Checkpoint& like) {
+  std::vector<Bin> bins;
+  absl::flat_hash_map<const ByteSource*, size_t> bin_of;
+  for (const Shard& shard : like.shards) {
+    bin_of.emplace(shard.file.get(), bins.size());
+    bins.push_back({shard.name, shard.metadata, {}});
+  }
+  if (bins.empty()) bins.push_back({"model.safetensors", {}, {}});
+  // A constant follows the tensor before it.
+  size_t bin = 0;
+  for (const NamedTensor& tensor : tensors) {
+    tensor.tensor.source()->VisitInputs([&](const Extent& extent) {
+      auto it = bin_of.find(extent.source.get());
+      if (it != bin_of.end()) bin = it->second;
+      return false;
+    });
+    bins[bin].tensors.push_back(&tensor);
+  }
+  if (!tensors.empty()) {
+    bins.erase(std::remove_if(
+                   bins.begin(), bins.end(),
+                   [](const Bin& bin) { return bin.tensors.empty(); }),
+               bins.end());
+  }
+  return bins;
+}
+
+// Bins filled in order up to a size, and named as transformers names them.
+std::vector<Bin> BinsOfSize(const StateDict& tensors, const Checkpoint& like,
+                            int64_t max_bytes) {
+  std::vector<Bin> bins(1);
+  int64_t filled = 0;
+  for (const NamedTensor& tensor : tensors) {
+    const int64_t bytes = tensor.tensor.bytes();
+    if (!bins.back().tensors.empty() && bytes > max_bytes - filled) {
+      bins.emplace_back();
+      filled = 0;
+    }
+    bins.back().tensors.push_back(&tensor);
+    filled += bytes;
+  }
+  for (size_t i = 0; i < bins.size(); ++i) {
+    if (!like.shards.empty()) bins[i].metadata = like.shards[0].metadata;
+    bins[i].name = bins.size() == 1
+                       ? "model.safetensors"
+                       : absl::StrFormat("model-%05d-of-%05d.safetensors",
+                                         i + 1, bins.size());
+  }
+  return bins;
+}
+
+// Whether tensors laid one after the other start at multiples of their
+// element's size.
+bool Aligned(const std::vector<const NamedTensor*>& tensors) {
+  int64_t offset = 0;
+  for (const NamedTensor* tensor : tensors) {
+    const int64_t element = DTypeBytes(tensor->tensor.dtype());
+    if (element > 1 && offset % element != 0) return false;
+    offset += tensor->tensor.bytes();
+  }
+  return true;
+}
+
+PlannedFile LayOut(Bin bin) {
+  if (!Aligned(bin.tensors)) {
+    // The format allows no hole, but larger elements may go first.
+    absl::c_stable_sort(bin.tensors, [](const NamedTensor* a,
+                                        const NamedTensor* b) {
+      return DTypeBits(a->tensor.dtype()) > DTypeBits(b->tensor.dtype());
+    });
+  }
+  if (absl::c_none_of(bin.metadata,
+                      [](const auto& item) { return item.first == "format"; })) {
+    bin.metadata.emplace_back("format", "pt");
+  }
+  std::vector<SafetensorsEntry> entries;
+  entries.reserve(bin.tensors.size());
+  int64_t offset = 0;
+  for (const NamedTensor* tensor : bin.tensors) {
+    const int64_t end = offset + tensor->tensor.bytes();
+    entries.push_back({tensor->name, tensor->tensor.dtype(),
+                       tensor->tensor.shape(), offset, end});
+    offset = end;
+  }
+  PlannedFile file;
+  file.name = bin.name;
+  file.header = SerializeSafetensorsHeader(bin.metadata, entries);
+  const int64_t data_begin = file.header.size();
+  for (size_t i = 0; i < entries.size(); ++i) {
+    file.tensors.push_back({bin.tensors[i]->name, data_begin + entries[i].begin,
+                            bin.tensors[i]->tensor});
+  }
+  file.size = data_begin + offset;
+  return file;
+}
+
+ClosingFile MakeIndex(const std::vector<Bin>& bins) {
+  std::map<std::string, absl::string_view> shard_of;
+  int64_t total = 0;
+  for (const Bin& bin : bins) {
+    for (const NamedTensor* tensor : bin.tensors) {
+      shard_of.emplace(tensor->name, bin.name);
+      total += tensor->tensor.bytes();
+    }
+  }
+  Json index;
+  index["metadata"]["total_size"] = total;
+  std::string map;
+  for (const auto& [name, shard] : shard_of) {
+    absl::StrAppend(&map, map.empty() ? "\n    " : ",\n    ", Json(name).dump(),
+                    ": ", Json(std::string(shard)).dump());
+  }
+  return {std::string(kIndexName),
+          absl::StrCat("{\n  \"metadata\": {\n    \"total_size\": ", total,
+                       "\n  },\n  \"weight_map\": {", map, "\n  }\n}\n")};
+}
+
+class SafetensorsFormat : public CheckpointFormat {
+ public:
+  absl::string_view name() const override { return "safetensors"; }
+
+  bool Detect(const std::vector<std::string>& names) const override {
+    return absl::c_any_of(names,
+                          [this](absl::string_view name) { return Owns(name); });
+  }
+
+  bool Owns(absl::string_view name) const override {
+    return !absl::StartsWith(name, ".") && (absl::EndsWith(name, kSuffix) ||
+                                            absl::EndsWith(name, kIndexSuffix));
+  }
+
+  absl::StatusOr<Checkpoint> Open(
+      const Location& folder,
+      const std::vector<std::string>& names) const override {
+    Checkpoint checkpoint;
+    checkpoint.folder = folder;
+    WeightMap index;
+    std::vector<std::string> shards;
+    WINDLASS_ASSIGN_OR_RETURN(const std::string index_name, FindIndex(folder, names));
+    checkpoint.has_index = !index_name.empty();
+    if (checkpoint.has_index) {
+      WINDLASS_ASSIGN_OR_RETURN(index, ReadIndex(folder, index_name));
+      for (const auto& [name, shard] : index) shards.push_back(shard);
+      absl::c_sort(shards);
+      shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
+    } else {
+      for (const std::string& name : names) {
+        if (absl::EndsWith(name, kSuffix)) shards.push_back(name);
+      }
+    }
+    WeightMap origin;
+    for (const std::string& shard : shards) {
+      WINDLASS_RETURN_IF_ERROR(AddShard(shard, &checkpoint, &origin));
+    }
+    if (checkpoint.has_index) {
+      WINDLASS_RETURN_IF_ERROR(
+          CheckIndex(JoinPath(folder.path, index_name), index, origin));
+    }
+    return checkpoint;
+  }
+
+  absl::StatusOr<TransferPlan> Plan(const StateDict& tensors,
+                                    const Checkpoint& like,
+                                    int64_t max_shard_bytes) const override {
+    std::vector<Bin> bins = max_shard_bytes > 0
+                                ? BinsOfSize(tensors, like, max_shard_bytes)
+                                : BinsLike(tensors, like);
+    TransferPlan plan;
+    if (bins.size() > 1 || (like.has_index && max_shard_bytes == 0)) {
+      plan.closing.push_back(MakeIndex(bins));
+    }
+    for (Bin& bin : bins) plan.files.push_back(LayOut(std::move(bin)));
+    return plan;
+  }
+
+ private:
+  // The index's name, or empty where there is none.
+  static absl::StatusOr<std::string> FindIndex(
+      const Location& folder, const std::vector<std::string>& names) {
+    std::vector<std::string> found;
+    for (const std::string& name : names) {
+      if (absl::EndsWith(name, kIndexSuffix)) found.push_back(name);
+    }
+    if (found.empty()) return std::string();
+    if (absl::c_linear_search(found, kIndexName)) return std::string(kIndexName);
+    if (found.size() == 1) return found[0];
+    return absl::InvalidArgumentError(
+        absl::StrCat(folder.path, ": found the indexes ", found[0], " and ",
+                     found[1], ", expected one"));
+  }
+};
+
+const CheckpointFormatRegistrar registrar(new SafetensorsFormat);
+
+}  // namespace
+}  // namespace windlass

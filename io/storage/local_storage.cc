@@ -1,0 +1,278 @@
+// Local files, by POSIX calls. The default storage, and "file://".
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/io/storage/storage.h"
+
+namespace windlass {
+namespace {
+
+absl::Status Errno(int error, absl::string_view path,
+                   absl::string_view action) {
+  const absl::Status status = absl::ErrnoToStatus(error, action);
+  return absl::Status(status.code(),
+                      absl::StrCat(path, ": ", status.message()));
+}
+
+// Repeats a call that a signal interrupted.
+template <typename Call>
+auto Retry(Call call) {
+  auto result = call();
+  while (result < 0 && errno == EINTR) result = call();
+  return result;
+}
+
+class FileDescriptor {
+ public:
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  FileDescriptor(const FileDescriptor&) = delete;
+  FileDescriptor& operator=(const FileDescriptor&) = delete;
+
+  int get() const { return fd_; }
+  int Release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_;
+};
+
+FileIdentity IdentityOf(const struct stat& info) {
+  return FileIdentity{
+      info.st_size,
+      int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec,
+      info.st_ino};
+}
+
+class LocalReadableFile : public ReadableFile {
+ public:
+  LocalReadableFile(std::string path, int fd, const FileIdentity& identity)
+      : path_(std::move(path)), fd_(fd), identity_(identity) {}
+
+  const std::string& name() const override { return path_; }
+  int64_t size() const override { return identity_.size; }
+  const FileIdentity& identity() const override { return identity_; }
+  int fd() const { return fd_.get(); }
+
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
+    while (!out.empty()) {
+      const ssize_t got = Retry(
+          [&] { return ::pread(fd_.get(), out.data(), out.size(), offset); });
+      if (got < 0) return Errno(errno, path_, "reading");
+      if (got == 0) {
+        return absl::OutOfRangeError(absl::StrCat(
+            path_, ": found the end at byte ", offset, ", expected ",
+            out.size(), " more bytes; the file was truncated"));
+      }
+      offset += got;
+      out.remove_prefix(got);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckUnchanged() const override {
+    struct stat by_fd, by_path;
+    if (::fstat(fd_.get(), &by_fd) != 0) return Errno(errno, path_, "stat");
+    if (::stat(path_.c_str(), &by_path) != 0) {
+      return Errno(errno, path_, "stat");
+    }
+    if (IdentityOf(by_fd) == identity_ && IdentityOf(by_path) == identity_) {
+      return absl::OkStatus();
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat(path_, ": the file was changed while it was read"));
+  }
+
+ private:
+  const std::string path_;
+  const FileDescriptor fd_;
+  const FileIdentity identity_;
+};
+
+class LocalWritableFile : public WritableFile {
+ public:
+  LocalWritableFile(std::string path, int fd)
+      : path_(std::move(path)), fd_(fd) {}
+
+  const std::string& name() const override { return path_; }
+
+  absl::Status Allocate(int64_t size) override {
+    if (size == 0) return absl::OkStatus();
+    const int error = ::posix_fallocate(fd_.get(), 0, size);
+    // Some file systems cannot promise space; the size alone will do there.
+    if (error == EOPNOTSUPP || error == EINVAL) {
+      if (Retry([&] { return ::ftruncate(fd_.get(), size); }) != 0) {
+        return Errno(errno, path_, "setting the size");
+      }
+      return absl::OkStatus();
+    }
+    if (error != 0) return Errno(error, path_, "allocating space");
+    return absl::OkStatus();
+  }
+
+  absl::Status WriteAt(int64_t offset, absl::Span<const char> data) override {
+    while (!data.empty()) {
+      const ssize_t put = Retry([&] {
+        return ::pwrite(fd_.get(), data.data(), data.size(), offset);
+      });
+      if (put < 0) return Errno(errno, path_, "writing");
+      offset += put;
+      data.remove_prefix(put);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Sync() override {
+    if (Retry([&] { return ::fsync(fd_.get()); }) != 0) {
+      return Errno(errno, path_, "syncing");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Close() override {
+    if (::close(fd_.Release()) != 0 && errno != EINTR) {
+      return Errno(errno, path_, "closing");
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::string path_;
+  FileDescriptor fd_;
+};
+
+class LocalStorage : public Storage {
+ public:
+  absl::StatusOr<std::shared_ptr<const ReadableFile>> OpenForRead(
+      const std::string& path) override {
+    const int fd =
+        Retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
+    if (fd < 0) return Errno(errno, path, "opening");
+    FileDescriptor owned(fd);
+    struct stat info;
+    if (::fstat(fd, &info) != 0) return Errno(errno, path, "stat");
+    if (!S_ISREG(info.st_mode)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": expected a regular file"));
+    }
+    return std::make_shared<LocalReadableFile>(path, owned.Release(),
+                                               IdentityOf(info));
+  }
+
+  absl::StatusOr<std::unique_ptr<WritableFile>> Create(
+      const std::string& path) override {
+    const int fd = Retry([&] {
+      return ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    });
+    if (fd < 0) return Errno(errno, path, "creating");
+    return std::make_unique<LocalWritableFile>(path, fd);
+  }
+
+  absl::StatusOr<Kind> GetKind(const std::string& path) override {
+    struct stat info;
+    if (::stat(path.c_str(), &info) != 0) {
+      if (errno == ENOENT || errno == ENOTDIR) return Kind::kMissing;
+      return Errno(errno, path, "stat");
+    }
+    return S_ISDIR(info.st_mode) ? Kind::kDirectory : Kind::kFile;
+  }
+
+  absl::StatusOr<std::vector<std::string>> List(
+      const std::string& directory) override {
+    DIR* const dir = ::opendir(directory.c_str());
+    if (dir == nullptr) return Errno(errno, directory, "listing");
+    std::vector<std::string> names;
+    errno = 0;
+    while (const dirent* entry = ::readdir(dir)) {
+      const std::string name = entry->d_name;
+      if (name != "." && name != "..") names.push_back(name);
+    }
+    const int error = errno;
+    ::closedir(dir);
+    if (error != 0) return Errno(error, directory, "listing");
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  absl::Status MakeDirectory(const std::string& path) override {
+    if (::mkdir(path.c_str(), 0777) == 0) return absl::OkStatus();
+    if (errno == ENOENT) {
+      WINDLASS_RETURN_IF_ERROR(MakeDirectory(DirName(path)));
+      if (::mkdir(path.c_str(), 0777) == 0) return absl::OkStatus();
+    }
+    const int error = errno;
+    struct stat info;
+    if (error == EEXIST && ::stat(path.c_str(), &info) == 0 &&
+        S_ISDIR(info.st_mode)) {
+      return absl::OkStatus();
+    }
+    return Errno(error, path, "creating the folder");
+  }
+
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    if (::rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+    return Errno(errno, to, absl::StrCat("renaming ", from));
+  }
+
+  absl::Status Remove(const std::string& path) override {
+    if (::unlink(path.c_str()) == 0) return absl::OkStatus();
+    return Errno(errno, path, "removing");
+  }
+
+  absl::Status SyncDirectory(const std::string& path) override {
+    const int fd = Retry([&] {
+      return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    });
+    if (fd < 0) return Errno(errno, path, "opening");
+    const FileDescriptor owned(fd);
+    if (Retry([&] { return ::fsync(fd); }) != 0) {
+      return Errno(errno, path, "syncing");
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string> Canonical(const std::string& path) override {
+    char resolved[PATH_MAX];
+    if (::realpath(path.c_str(), resolved) != nullptr) {
+      return std::string(resolved);
+    }
+    // What does not exist yet hangs below a parent that does.
+    if (errno != ENOENT || path.empty() || path == "." || path == "/") {
+      return Errno(errno, path, "resolving");
+    }
+    std::string trimmed = path;
+    while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
+    WINDLASS_ASSIGN_OR_RETURN(const std::string parent,
+                              Canonical(DirName(trimmed)));
+    return JoinPath(parent, BaseName(trimmed));
+  }
+
+  std::optional<int64_t> FreeBytes(const std::string& path) override {
+    struct statvfs info;
+    if (::statvfs(path.c_str(), &info) != 0) return std::nullopt;
+    return static_cast<int64_t>(info.f_bavail) *
+           static_cast<int64_t>(info.f_frsize);
+  }
+};
+
+const StorageRegistrar registrar("file", new LocalStorage);
+
+}  // namespace
+}  // namespace windlass

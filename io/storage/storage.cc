@@ -1,0 +1,114 @@
+#include "windlass/io/storage/storage.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "windlass/core/status_macros.h"
+
+namespace windlass {
+namespace {
+
+// Built on first use: registrars run in no particular order.
+std::map<std::string, Storage*>& Storages() {
+  static auto* const storages = new std::map<std::string, Storage*>;
+  return *storages;
+}
+
+}  // namespace
+
+absl::Status WritableFile::CopyFrom(const ByteSource& source, int64_t from,
+                                    int64_t size, int64_t to,
+                                    absl::Span<char> buffer) {
+  while (size > 0) {
+    const auto part = buffer.subspan(
+        0, std::min<int64_t>(size, static_cast<int64_t>(buffer.size())));
+    WINDLASS_RETURN_IF_ERROR(source.ReadAt(from, part));
+    WINDLASS_RETURN_IF_ERROR(WriteAt(to, part));
+    const int64_t done = part.size();
+    from += done;
+    to += done;
+    size -= done;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Location> ResolveLocation(absl::string_view uri) {
+  std::string scheme = "file";
+  std::string path(uri);
+  if (const size_t colon = uri.find("://"); colon != uri.npos) {
+    scheme = std::string(uri.substr(0, colon));
+    path = std::string(uri.substr(colon + 3));
+  }
+  auto it = Storages().find(scheme);
+  if (it == Storages().end()) {
+    return absl::NotFoundError(absl::StrCat(
+        uri, ": no storage for \"", scheme, "://\"; known: ",
+        absl::StrJoin(Storages(), ", ", [](std::string* out, const auto& known) {
+          absl::StrAppend(out, known.first, "://");
+        })));
+  }
+  return Location{it->second, std::move(path)};
+}
+
+StorageRegistrar::StorageRegistrar(const std::string& scheme,
+                                   Storage* storage) {
+  if (!Storages().emplace(scheme, storage).second) {
+    std::fprintf(stderr, "storage \"%s\" is registered twice\n",
+                 scheme.c_str());
+    std::abort();
+  }
+}
+
+std::string JoinPath(absl::string_view directory, absl::string_view name) {
+  if (directory.empty() || directory == ".") return std::string(name);
+  const char* separator = directory.back() == '/' ? "" : "/";
+  return absl::StrCat(directory, separator, name);
+}
+
+std::string BaseName(absl::string_view path) {
+  const size_t slash = path.rfind('/');
+  return std::string(slash == path.npos ? path : path.substr(slash + 1));
+}
+
+std::string DirName(absl::string_view path) {
+  const size_t slash = path.rfind('/');
+  if (slash == path.npos) return ".";
+  return std::string(path.substr(0, std::max<size_t>(slash, 1)));
+}
+
+absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
+                                     int64_t limit) {
+  WINDLASS_ASSIGN_OR_RETURN(auto file, storage.OpenForRead(path));
+  if (file->size() > limit) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(path, ": found ", file->size(), " bytes, expected ", limit,
+                     " at most"));
+  }
+  std::string contents(file->size(), '\0');
+  WINDLASS_RETURN_IF_ERROR(
+      file->ReadAt(0, absl::MakeSpan(&contents[0], contents.size())));
+  return contents;
+}
+
+absl::Status WriteFile(Storage& storage, const std::string& path,
+                       absl::string_view contents, bool sync) {
+  const std::string temporary =
+      JoinPath(DirName(path), absl::StrCat(".", BaseName(path), ".tmp"));
+  absl::Status status = [&]() -> absl::Status {
+    WINDLASS_ASSIGN_OR_RETURN(auto file, storage.Create(temporary));
+    WINDLASS_RETURN_IF_ERROR(file->WriteAt(
+        0, absl::MakeConstSpan(contents.data(), contents.size())));
+    if (sync) WINDLASS_RETURN_IF_ERROR(file->Sync());
+    WINDLASS_RETURN_IF_ERROR(file->Close());
+    return storage.Rename(temporary, path);
+  }();
+  if (!status.ok()) storage.Remove(temporary).IgnoreError();
+  return status;
+}
+
+}  // namespace windlass

@@ -1,0 +1,154 @@
+// Storage: where checkpoints live. Local files and memory today.
+//
+// A storage registers under a URI scheme with one constant at the end of its
+// .cc, in a target that is `alwayslink` (memory_storage.cc is the example to
+// copy). Paths without a scheme are local files:
+//
+//   absl::StatusOr<Location> input = ResolveLocation("mem://bucket/model");
+//   auto names = input->storage->List(input->path);
+
+#ifndef WINDLASS_IO_STORAGE_STORAGE_H_
+#define WINDLASS_IO_STORAGE_STORAGE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "windlass/core/byte_source.h"
+
+namespace windlass {
+
+// What tells one state of a file from another.
+struct FileIdentity {
+  int64_t size = 0;
+  int64_t modified_ns = 0;  // since the epoch; 0 where the storage knows none
+  uint64_t inode = 0;       // likewise
+
+  bool operator==(const FileIdentity& other) const {
+    return size == other.size && modified_ns == other.modified_ns &&
+           inode == other.inode;
+  }
+  bool operator!=(const FileIdentity& other) const { return !(*this == other); }
+};
+
+// A file open for reading. Its size is that at opening. Thread-safe.
+class ReadableFile : public ByteSource {
+ public:
+  // At opening.
+  virtual const FileIdentity& identity() const = 0;
+
+  // FailedPrecondition where the file is no longer what was opened: replaced,
+  // truncated or written to.
+  virtual absl::Status CheckUnchanged() const = 0;
+};
+
+// A new file. Ranges may be written in any order and from several threads, as
+// long as they do not overlap. Destruction closes without any promise.
+class WritableFile {
+ public:
+  virtual ~WritableFile() = default;
+
+  virtual const std::string& name() const = 0;
+
+  // Gives the file its size, with the space behind it where the storage can
+  // promise that: ResourceExhausted where it cannot be had.
+  virtual absl::Status Allocate(int64_t size) = 0;
+
+  virtual absl::Status WriteAt(int64_t offset,
+                               absl::Span<const char> data) = 0;
+
+  // Copies `size` bytes from a source, by the cheapest way that the two have
+  // in common. `buffer` is working memory of at least a page.
+  virtual absl::Status CopyFrom(const ByteSource& source, int64_t from,
+                                int64_t size, int64_t to,
+                                absl::Span<char> buffer);
+
+  // The bytes written reach the device.
+  virtual absl::Status Sync() = 0;
+
+  // Must be called once writing is done; says what went wrong until then.
+  virtual absl::Status Close() = 0;
+};
+
+// Thread-safe. Paths are those of the storage, without a scheme. Errors carry
+// the path: NotFound, AlreadyExists, PermissionDenied, ResourceExhausted (no
+// space, no file descriptor), or what errno translates to.
+class Storage {
+ public:
+  enum class Kind { kMissing, kFile, kDirectory };
+
+  virtual ~Storage() = default;
+
+  virtual absl::StatusOr<std::shared_ptr<const ReadableFile>> OpenForRead(
+      const std::string& path) = 0;
+
+  // Replaces a file that is there already.
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(
+      const std::string& path) = 0;
+
+  // Links are followed.
+  virtual absl::StatusOr<Kind> GetKind(const std::string& path) = 0;
+
+  // Names in a directory, sorted.
+  virtual absl::StatusOr<std::vector<std::string>> List(
+      const std::string& directory) = 0;
+
+  // With its parents; fine where it exists.
+  virtual absl::Status MakeDirectory(const std::string& path) = 0;
+
+  // Replaces `to` atomically.
+  virtual absl::Status Rename(const std::string& from,
+                              const std::string& to) = 0;
+
+  virtual absl::Status Remove(const std::string& path) = 0;
+
+  // Renames and removals in `path` reach the device.
+  virtual absl::Status SyncDirectory(const std::string& path) = 0;
+
+  // The one name of a path that may have many; the path need not exist.
+  virtual absl::StatusOr<std::string> Canonical(const std::string& path) = 0;
+
+  // Bytes that can still be written below `path`; nullopt where unknown.
+  virtual std::optional<int64_t> FreeBytes(const std::string& path) = 0;
+};
+
+// A storage and a path in it.
+struct Location {
+  Storage* storage = nullptr;  // lives as long as the program
+  std::string path;
+};
+
+// "scheme://path" or a local path. NotFound lists the known schemes.
+absl::StatusOr<Location> ResolveLocation(absl::string_view uri);
+
+// Registers a storage under a scheme. One that is taken ends the program.
+class StorageRegistrar {
+ public:
+  StorageRegistrar(const std::string& scheme, Storage* storage);
+};
+
+// "a/b" of "a" and "b".
+std::string JoinPath(absl::string_view directory, absl::string_view name);
+
+// The last component of a path, and what stands before it ("." for none).
+std::string BaseName(absl::string_view path);
+std::string DirName(absl::string_view path);
+
+// A small file at once. ResourceExhausted where it is larger than `limit`.
+absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
+                                     int64_t limit);
+
+// A small file, under its final name and on the device when this returns. With
+// `sync` false the device may lag behind.
+absl::Status WriteFile(Storage& storage, const std::string& path,
+                       absl::string_view contents, bool sync = true);
+
+}  // namespace windlass
+
+#endif  // WINDLASS_IO_STORAGE_STORAGE_H_

@@ -1,0 +1,88 @@
+// adapters: lists the registered adapters.
+
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/str_join.h"
+#include "windlass/core/adapter_registry.h"
+#include "windlass/core/json.h"
+#include "windlass/tools/command_line.h"
+
+namespace windlass {
+namespace {
+
+constexpr Flag kFlags[] = {
+    {"json", nullptr, "as JSON"},
+    {"markdown", nullptr, "as the README's table"},
+};
+
+void PrintText(const AdapterInfo& info) {
+  std::printf("%s  %s\n", info.name.c_str(), info.summary.c_str());
+  std::printf("  architectures: %s\n",
+              absl::StrJoin(info.architectures, ", ").c_str());
+  std::printf("  model types:   %s\n",
+              absl::StrJoin(info.model_types, ", ").c_str());
+  for (const AdapterOption& option : info.options) {
+    std::printf("  option %s=%s: %s\n", option.name.c_str(),
+                option.default_value.c_str(), option.summary.c_str());
+  }
+}
+
+void PrintMarkdown(const AdapterInfo& info) {
+  std::printf("| `%s` | %s | %s |\n", info.name.c_str(), info.summary.c_str(),
+              absl::StrJoin(info.architectures, ", ").c_str());
+}
+
+Json ToJson(const AdapterInfo& info) {
+  Json json;
+  json["name"] = info.name;
+  json["framework"] = info.framework;
+  json["summary"] = info.summary;
+  json["architectures"] = info.architectures;
+  json["model_types"] = info.model_types;
+  json["options"] = Json::array();
+  for (const AdapterOption& option : info.options) {
+    Json item;
+    item["name"] = option.name;
+    item["default"] = option.default_value;
+    item["summary"] = option.summary;
+    json["options"].push_back(item);
+  }
+  return json;
+}
+
+int Main(int argc, char** argv) {
+  const absl::StatusOr<CommandLine> line =
+      CommandLine::Parse(argc, argv, kFlags);
+  if (!line.ok() || !line->arguments().empty()) {
+    PrintError("adapters", line.ok() ? absl::InvalidArgumentError(
+                                           "expected no argument")
+                                     : line.status());
+    return kExitUsage;
+  }
+  if (line->Has("help")) {
+    std::printf("Lists the registered adapters.\n\n  adapters --json\n\n%s",
+                FlagsHelp(kFlags).c_str());
+    return kExitDone;
+  }
+  if (line->Has("json")) {
+    Json all = Json::array();
+    for (const AdapterInfo* info : AdapterRegistry::All()) {
+      all.push_back(ToJson(*info));
+    }
+    std::printf("%s\n", all.dump(2).c_str());
+    return kExitDone;
+  }
+  if (line->Has("markdown")) {
+    std::printf("| adapter | models | architectures |\n|---|---|---|\n");
+  }
+  for (const AdapterInfo* info : AdapterRegistry::All()) {
+    line->Has("markdown") ? PrintMarkdown(*info) : PrintText(*info);
+  }
+  return kExitDone;
+}
+
+}  // namespace
+}  // namespace windlass
+
+int main(int argc, char** argv) { return windlass::Main(argc, argv); }

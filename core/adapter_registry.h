@@ -48,6 +48,8 @@ struct AdapterInfo {
   std::vector<AdapterOption> options;
   // Called with options whose names were checked.
   Factory factory;
+  // Whether DeviceMesh means anything to it.
+  bool expert_parallel = false;
 };
 
 // Thread-safe once main() runs; registration happens before.

@@ -57,10 +57,10 @@ absl::Status CheckOutputFolder(const Location& input, const Location& output,
                             input.storage->Canonical(input.path));
   WINDLASS_ASSIGN_OR_RETURN(const std::string to,
                             output.storage->Canonical(output.path));
-  if (input.storage == output.storage && IsWithin(to, from)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(output.path, ": expected a folder outside the input ",
-                     input.path));
+  if (input.storage == output.storage &&
+      (IsWithin(to, from) || IsWithin(from, to))) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        output.path, ": expected a folder apart from the input ", input.path));
   }
   WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                             output.storage->GetKind(output.path));
@@ -162,6 +162,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri) {
                       })));
   }
   WINDLASS_ASSIGN_OR_RETURN(Checkpoint checkpoint, format->Open(folder, names));
+  checkpoint.location = location;
   if (!is_file) {
     for (const std::string& name : names) {
       if (!IsSideFile(name)) continue;
@@ -182,7 +183,7 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
   plan.overwrite = options.overwrite;
   WINDLASS_ASSIGN_OR_RETURN(plan.output, ResolveLocation(output));
   WINDLASS_RETURN_IF_ERROR(
-      CheckOutputFolder(input.folder, plan.output, options.overwrite));
+      CheckOutputFolder(input.location, plan.output, options.overwrite));
   const CheckpointFormat& format = *Formats().front();
   WINDLASS_ASSIGN_OR_RETURN(
       plan.transfer, format.Plan(tensors, input, options.max_shard_bytes));

@@ -37,6 +37,8 @@ struct Shard {
 // An open checkpoint. Its tensors keep their files open; their bytes are read
 // when somebody asks for them.
 struct Checkpoint {
+  // What was opened: the folder, or one file in it.
+  Location location;
   Location folder;
   // In the order of the shards' names, then of the data in them.
   StateDict tensors;
@@ -100,7 +102,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri);
 
 // Plans to save `tensors` in the folder `output`. Writes nothing.
 // FailedPrecondition where the folder is not empty and overwriting was not
-// asked for; InvalidArgument where it is the input's folder or within;
+// asked for; InvalidArgument where it is the input, or one lies in the other;
 // ResourceExhausted where the disk has no room.
 absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   const Checkpoint& input,

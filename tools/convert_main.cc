@@ -49,6 +49,7 @@ constexpr Flag kFlags[] = {
     {"ep_size", "N", "write only one of N expert-parallel ranks' share"},
     {"ep_rank", "K", "which one, from 0"},
     {"max_shard_size", "5GB", "fill new shards, not the input's"},
+    {"v4_compatible", "true|false", "expert LoRA with a key an expert"},
     {"threads", "N", "the cores, 8 at most, when not given"},
     {"overwrite", nullptr, "replace the checkpoint in OUTPUT"},
     {"dry_run", nullptr, "print the plan; write nothing"},
@@ -112,6 +113,8 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
       request.to_hf_options.exclude_key_regex,
       NameFilter::Create(line.Get("exclude_key_regex", ".*_extra_state.*")));
   WINDLASS_ASSIGN_OR_RETURN(request.to_hf_options.device_mesh, ParseMesh(line));
+  WINDLASS_ASSIGN_OR_RETURN(request.to_hf_options.v4_compatible,
+                            line.GetBool("v4_compatible"));
   WINDLASS_ASSIGN_OR_RETURN(request.save.max_shard_bytes,
                             line.GetSize("max_shard_size", 0));
   WINDLASS_ASSIGN_OR_RETURN(request.save.overwrite, line.GetBool("overwrite"));
@@ -162,8 +165,13 @@ void PrintPlan(const SavePlan& plan, const ConversionSummary& summary) {
                 FormatBytes(file.contents.size()).c_str(), 0,
                 file.name.c_str());
   }
-  for (const std::string& name : summary.dropped) {
-    std::printf("%12s  %s\n", "dropped", name.c_str());
+  constexpr size_t kShown = 20;
+  for (size_t i = 0; i < std::min(kShown, summary.dropped.size()); ++i) {
+    std::printf("%12s  %s\n", "dropped", summary.dropped[i].c_str());
+  }
+  if (summary.dropped.size() > kShown) {
+    std::printf("%12s  %d tensors more\n", "dropped",
+                static_cast<int>(summary.dropped.size() - kShown));
   }
 }
 
@@ -302,6 +310,12 @@ int Main(int argc, char** argv) {
   const absl::Status known =
       AdapterRegistry::CheckOptions(*info, request->adapter_options);
   if (!known.ok()) return Fail(known, kExitUsage);
+  if (request->to_hf_options.device_mesh.ep_size > 1 &&
+      !info->expert_parallel) {
+    return Fail(absl::InvalidArgumentError(absl::StrCat(
+                    "--ep_size: adapter \"", info->name, "\" has no experts")),
+                kExitUsage);
+  }
   const absl::Status status = Convert(*request, *info, *config, *input);
   return status.ok() ? kExitDone : Fail(status);
 }

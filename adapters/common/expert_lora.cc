@@ -1,0 +1,278 @@
+#include "windlass/adapters/common/expert_lora.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "re2/re2.h"
+#include "windlass/core/regex.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+
+namespace windlass {
+namespace {
+
+// The four native tensors of a layer, in the order in which they are written.
+enum Role { kGateAndUpA, kGateAndUpB, kDownA, kDownB, kRoles };
+constexpr const char* kNativeNames[] = {"lora_gate_and_up_A",
+                                        "lora_gate_and_up_B", "lora_down_A",
+                                        "lora_down_B"};
+// The reference writes the inner wrapper's A from the native B and vice versa:
+// native matrices multiply from the other side.
+constexpr const char* kWrapperNames[] = {
+    "base_layer.lora_B.weight", "base_layer.lora_A.weight", "lora_B.weight",
+    "lora_A.weight"};
+
+bool IsA(Role role) { return role == kGateAndUpA || role == kDownA; }
+
+struct LoraKey {
+  std::string layer;  // "...layers.3.mlp.experts"
+  Role role = kGateAndUpA;
+};
+
+std::optional<LoraKey> ParseKey(absl::string_view name,
+                                const char* const* names) {
+  for (int role = 0; role < kRoles; ++role) {
+    const std::string suffix = absl::StrCat(".mlp.experts.", names[role]);
+    if (!absl::EndsWith(name, suffix)) continue;
+    const size_t layer = name.size() - absl::string_view(names[role]).size() - 1;
+    return LoraKey{std::string(name.substr(0, layer)), static_cast<Role>(role)};
+  }
+  return std::nullopt;
+}
+
+struct PerExpertKey {
+  LoraKey key;
+  int64_t expert = 0;
+  bool up = false;
+};
+
+std::optional<PerExpertKey> ParsePerExpertKey(absl::string_view name) {
+  static const RE2* const pattern = new RE2(
+      R"((?s)(.*layers\.\d+\.mlp\.experts)\.(\d+)\.(gate|up|down)_proj\.)"
+      R"(lora_([AB])\.weight)");
+  if (!absl::StrContains(name, ".mlp.experts.")) return std::nullopt;
+  PerExpertKey found;
+  std::string projection, side;
+  if (!RE2::FullMatch(ToRe2(name), *pattern, &found.key.layer, &found.expert,
+                      &projection, &side)) {
+    return std::nullopt;
+  }
+  found.up = projection == "up";
+  found.key.role = projection == "down" ? (side == "A" ? kDownA : kDownB)
+                                        : (side == "A" ? kGateAndUpA
+                                                       : kGateAndUpB);
+  return found;
+}
+
+// [X, r*E] with column k*E+e, from [E, X, r]; and back.
+absl::StatusOr<Tensor> FoldColumns(const Tensor& native) {
+  const int64_t experts = native.shape()[0];
+  const int64_t rows = native.shape()[1];
+  const int64_t rank = native.shape()[2];
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor flat,
+                            Reshape(native, {experts, rows * rank}));
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor folded, Transpose(flat));
+  return Reshape(folded, {rows, rank * experts});
+}
+
+absl::StatusOr<Tensor> UnfoldColumns(const Tensor& wrapper, int64_t experts) {
+  const int64_t rows = wrapper.shape()[0];
+  const int64_t rank = wrapper.shape()[1] / experts;
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor flat,
+                            Reshape(wrapper, {rows * rank, experts}));
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor unfolded, Transpose(flat));
+  return Reshape(unfolded, {experts, rows, rank});
+}
+
+absl::StatusOr<Tensor> ToWrapper(const Tensor& native, Role role) {
+  if (IsA(role)) return FoldColumns(native);
+  return Reshape(native,
+                 {native.shape()[0] * native.shape()[1], native.shape()[2]});
+}
+
+absl::StatusOr<Tensor> FromWrapper(const Tensor& wrapper, Role role,
+                                   int64_t experts) {
+  const int dim = IsA(role) ? 1 : 0;
+  if (wrapper.rank() != 2 || wrapper.shape()[dim] % experts != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", wrapper.ToString(), ", expected a multiple of ",
+                     experts, " experts in dimension ", dim));
+  }
+  if (IsA(role)) return UnfoldColumns(wrapper, experts);
+  return Reshape(wrapper, {experts, wrapper.shape()[0] / experts,
+                           wrapper.shape()[1]});
+}
+
+// What has come of a layer's LoRA.
+struct Layer {
+  // From ParamWrapper keys.
+  std::optional<Tensor> whole[kRoles];
+  // From per-expert keys: [role][up or not][expert].
+  std::vector<Tensor> experts[kRoles][2];
+  absl::string_view origin;  // of the first key, for messages
+};
+
+class LoraCollector {
+ public:
+  explicit LoraCollector(const MoeOptions& moe) : moe_(moe) {}
+
+  // Whether `name` is LoRA of experts; it is kept then.
+  absl::StatusOr<bool> Add(const std::string& name, const Tensor& tensor) {
+    if (std::optional<LoraKey> key = ParseKey(name, kWrapperNames)) {
+      WINDLASS_ASSIGN_OR_RETURN(LayerOf(*key, name).whole[key->role],
+                                FromWrapper(tensor, key->role, moe_.experts));
+      return true;
+    }
+    std::optional<PerExpertKey> found = ParsePerExpertKey(name);
+    if (!found.has_value()) return false;
+    if (found->expert >= moe_.experts) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("found expert ", found->expert, ", expected ",
+                       moe_.experts, " experts (", moe_.experts_field, ")"));
+    }
+    std::vector<Tensor>& experts =
+        LayerOf(found->key, name).experts[found->key.role][found->up];
+    experts.resize(moe_.experts);
+    WINDLASS_ASSIGN_OR_RETURN(experts[found->expert], Transpose(tensor));
+    return true;
+  }
+
+  absl::Status Append(StateDictBuilder* native) const {
+    for (const std::string& name : order_) {
+      const Layer& layer = layers_.at(name);
+      for (int role = 0; role < kRoles; ++role) {
+        absl::StatusOr<std::optional<Tensor>> tensor =
+            Merge(layer, static_cast<Role>(role));
+        const std::string key = absl::StrCat(name, ".", kNativeNames[role]);
+        if (!tensor.ok()) {
+          return Annotate(tensor.status(), absl::StrCat("tensor \"", key, "\""));
+        }
+        if (!tensor->has_value()) continue;
+        WINDLASS_RETURN_IF_ERROR(native->Add(key, **tensor, layer.origin));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  Layer& LayerOf(const LoraKey& key, absl::string_view name) {
+    auto [it, fresh] = layers_.try_emplace(key.layer);
+    if (fresh) {
+      order_.push_back(key.layer);
+      it->second.origin = name;
+    }
+    return it->second;
+  }
+
+  absl::StatusOr<std::optional<Tensor>> Merge(const Layer& layer,
+                                              Role role) const {
+    const std::vector<Tensor>& gate = layer.experts[role][0];  // or down
+    const std::vector<Tensor>& up = layer.experts[role][1];
+    if (gate.empty() && up.empty()) return layer.whole[role];
+    WINDLASS_RETURN_IF_ERROR(
+        CheckComplete(gate, role < kDownA ? "gate_proj" : "down_proj"));
+    if (role < kDownA) WINDLASS_RETURN_IF_ERROR(CheckComplete(up, "up_proj"));
+    if (role != kGateAndUpB) {
+      // Gate and up have one A between them; the gate's is taken.
+      WINDLASS_ASSIGN_OR_RETURN(Tensor merged, Stack(gate));
+      return std::optional<Tensor>(std::move(merged));
+    }
+    std::vector<Tensor> both;
+    for (int64_t expert = 0; expert < moe_.experts; ++expert) {
+      const Tensor parts[] = {gate[expert], up[expert]};
+      WINDLASS_ASSIGN_OR_RETURN(Tensor joined, Concat(parts, 1));
+      both.push_back(std::move(joined));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(Tensor merged, Stack(both));
+    return std::optional<Tensor>(std::move(merged));
+  }
+
+  absl::Status CheckComplete(const std::vector<Tensor>& experts,
+                             absl::string_view projection) const {
+    for (int64_t expert = 0; expert < moe_.experts; ++expert) {
+      if (!experts.empty() && experts[expert].source() != nullptr) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("found no ", projection, " of expert ", expert,
+                       ", expected ", moe_.experts, " experts (",
+                       moe_.experts_field, ")"));
+    }
+    return absl::OkStatus();
+  }
+
+  const MoeOptions& moe_;
+  std::vector<std::string> order_;
+  absl::flat_hash_map<std::string, Layer> layers_;
+};
+
+}  // namespace
+
+absl::StatusOr<StateDict> ExpertLoraStep::FromHf(const StateDict& hf,
+                                                 const FromHfOptions&) const {
+  StateDictBuilder native;
+  LoraCollector lora(moe_);
+  for (const auto& [name, tensor] : hf) {
+    const absl::StatusOr<bool> taken = lora.Add(name, tensor);
+    if (!taken.ok()) {
+      return Annotate(taken.status(), absl::StrCat("tensor \"", name, "\""));
+    }
+    if (!*taken) WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
+  }
+  WINDLASS_RETURN_IF_ERROR(lora.Append(&native));
+  return std::move(native).Build();
+}
+
+absl::Status ExpertLoraStep::ToHf(const NamedTensor& native,
+                                  const ToHfOptions& options,
+                                  std::vector<NamedTensor>* hf) const {
+  const std::optional<LoraKey> key = ParseKey(native.name, kNativeNames);
+  if (!key.has_value()) {
+    hf->push_back(native);
+    return absl::OkStatus();
+  }
+  if (native.tensor.rank() != 3 || native.tensor.shape()[0] != moe_.experts) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", native.tensor.ToString(), ", expected ", moe_.experts,
+        " experts in dimension 0 (", moe_.experts_field, ")"));
+  }
+  if (param_wrapper_ && !options.v4_compatible) {
+    WINDLASS_ASSIGN_OR_RETURN(Tensor wrapper,
+                              ToWrapper(native.tensor, key->role));
+    hf->push_back({absl::StrCat(key->layer, ".", kWrapperNames[key->role]),
+                   std::move(wrapper)});
+    return absl::OkStatus();
+  }
+  auto emit = [&](const Tensor& matrix, int64_t expert,
+                  absl::string_view projection) -> absl::Status {
+    WINDLASS_ASSIGN_OR_RETURN(Tensor weight, Transpose(matrix));
+    hf->push_back({absl::StrCat(key->layer, ".", expert, ".", projection,
+                                IsA(key->role) ? ".lora_A" : ".lora_B",
+                                ".weight"),
+                   std::move(weight)});
+    return absl::OkStatus();
+  };
+  for (int64_t expert = 0; expert < moe_.experts; ++expert) {
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor matrix,
+                              Select(native.tensor, expert));
+    if (key->role >= kDownA) {
+      WINDLASS_RETURN_IF_ERROR(emit(matrix, expert, "down_proj"));
+      continue;
+    }
+    Tensor gate = matrix;
+    Tensor up = matrix;
+    if (key->role == kGateAndUpB) {
+      const int64_t width = moe_.intermediate;
+      WINDLASS_ASSIGN_OR_RETURN(gate, Slice(matrix, 1, 0, width));
+      WINDLASS_ASSIGN_OR_RETURN(up, Slice(matrix, 1, width, 2 * width));
+    }
+    WINDLASS_RETURN_IF_ERROR(emit(gate, expert, "gate_proj"));
+    WINDLASS_RETURN_IF_ERROR(emit(up, expert, "up_proj"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace windlass

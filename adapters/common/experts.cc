@@ -1,0 +1,277 @@
+#include "windlass/adapters/common/experts.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "re2/re2.h"
+#include "windlass/core/regex.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+
+namespace windlass {
+namespace {
+
+constexpr absl::string_view kSegment = ".mlp.experts.";
+constexpr absl::string_view kGateAndUp = ".mlp.experts.gate_and_up_projs";
+constexpr absl::string_view kDown = ".mlp.experts.down_projs";
+constexpr absl::string_view kScale = "_scale_inv";
+
+enum Projection { kGateProj, kUpProj, kDownProj, kProjections };
+constexpr const char* kProjectionNames[] = {"gate_proj", "up_proj",
+                                            "down_proj"};
+
+// An HF expert weight's name, taken apart.
+struct ExpertKey {
+  std::string layer;  // "model.layers.3.mlp.experts"
+  int64_t expert = 0;
+  Projection projection = kGateProj;
+};
+
+std::optional<ExpertKey> ParseExpertKey(absl::string_view name) {
+  static const RE2* const pattern = new RE2(
+      R"(((?:model\.)?(?:language_model\.)?layers\.\d+\.mlp\.experts)\.(\d+)\.)"
+      R"((gate|up|down)_proj\.weight)");
+  if (!absl::StrContains(name, kSegment)) return std::nullopt;
+  ExpertKey key;
+  std::string projection;
+  if (!RE2::FullMatch(ToRe2(name), *pattern, &key.layer, &key.expert,
+                      &projection)) {
+    return std::nullopt;
+  }
+  key.projection = projection == "gate"  ? kGateProj
+                   : projection == "up" ? kUpProj
+                                        : kDownProj;
+  return key;
+}
+
+std::string HfName(absl::string_view layer, int64_t expert,
+                   Projection projection) {
+  return absl::StrCat(layer, ".", expert, ".", kProjectionNames[projection],
+                      ".weight");
+}
+
+std::string Quoted(absl::string_view name) {
+  return absl::StrCat("tensor \"", name, "\"");
+}
+
+// One layer's experts as they arrive.
+class ExpertGroup {
+ public:
+  ExpertGroup(const MoeOptions& moe, std::string layer, int64_t begin,
+              int64_t end)
+      : moe_(moe), layer_(std::move(layer)), begin_(begin), end_(end) {
+    for (auto& tensors : tensors_) tensors.resize(end - begin);
+  }
+
+  // The tensor, checked and cast.
+  absl::Status Add(const ExpertKey& key, absl::string_view name,
+                   const Tensor& tensor) {
+    WINDLASS_RETURN_IF_ERROR(Check(key, name, tensor));
+    absl::StatusOr<Tensor> cast = Cast(tensor, moe_.dtype);
+    if (!cast.ok()) return Annotate(cast.status(), Quoted(name));
+    // Transposing after the cast keeps both in one pass over the bytes.
+    absl::StatusOr<Tensor> transposed = Transpose(*cast);
+    if (!transposed.ok()) return Annotate(transposed.status(), Quoted(name));
+    tensors_[key.projection][key.expert - begin_] = *std::move(transposed);
+    ++count_[key.projection];
+    return absl::OkStatus();
+  }
+
+  // Whether the last tensor of the grouped one that `projection` belongs to has
+  // come.
+  bool Complete(Projection projection) const {
+    if (projection == kDownProj) return Full(kDownProj);
+    return Full(kGateProj) && Full(kUpProj);
+  }
+
+  absl::StatusOr<NamedTensor> Merge(Projection projection) const {
+    if (projection == kDownProj) {
+      WINDLASS_ASSIGN_OR_RETURN(Tensor down, Stack(tensors_[kDownProj]));
+      return NamedTensor{absl::StrCat(layer_, ".down_projs"), std::move(down)};
+    }
+    std::vector<Tensor> experts;
+    for (int64_t i = 0; i < end_ - begin_; ++i) {
+      const Tensor parts[] = {tensors_[kGateProj][i], tensors_[kUpProj][i]};
+      WINDLASS_ASSIGN_OR_RETURN(Tensor expert, Concat(parts, 1));
+      experts.push_back(std::move(expert));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(Tensor merged, Stack(experts));
+    return NamedTensor{absl::StrCat(layer_, ".gate_and_up_projs"),
+                       std::move(merged)};
+  }
+
+  // Names of the tensors that have not come.
+  void AppendMissing(std::vector<std::string>* missing) const {
+    for (int64_t i = 0; i < end_ - begin_; ++i) {
+      for (int projection = 0; projection < kProjections; ++projection) {
+        if (tensors_[projection][i].source() != nullptr) continue;
+        missing->push_back(HfName(layer_, begin_ + i,
+                                  static_cast<Projection>(projection)));
+      }
+    }
+  }
+
+ private:
+  bool Full(Projection projection) const {
+    return count_[projection] == end_ - begin_;
+  }
+
+  absl::Status Check(const ExpertKey& key, absl::string_view name,
+                     const Tensor& tensor) {
+    const int dim = key.projection == kDownProj ? 1 : 0;
+    if (tensor.rank() != 2 || tensor.shape()[dim] != moe_.intermediate) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(name), ": found ", tensor.ToString(), ", expected ",
+          moe_.intermediate, " in dimension ", dim, " (",
+          moe_.intermediate_field, ")"));
+    }
+    const int64_t hidden = tensor.shape()[1 - dim];
+    if (hidden_ < 0) hidden_ = hidden;
+    if (hidden != hidden_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(name), ": found ", tensor.ToString(),
+                       ", expected ", hidden_, " in dimension ", 1 - dim,
+                       " as the layer's other experts"));
+    }
+    if (DTypeBits(tensor.dtype()) <= 8 && tensor.dtype() != moe_.dtype) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(name), ": found ", tensor.ToString(),
+                       " without a scale, expected a dtype of 16 bits or more"));
+    }
+    return absl::OkStatus();
+  }
+
+  const MoeOptions& moe_;
+  const std::string layer_;
+  const int64_t begin_;
+  const int64_t end_;
+  int64_t hidden_ = -1;
+  std::vector<Tensor> tensors_[kProjections];
+  int64_t count_[kProjections] = {0, 0, 0};
+};
+
+absl::Status MissingExperts(std::vector<std::string> missing) {
+  std::string names;
+  for (size_t i = 0; i < std::min<size_t>(missing.size(), 5); ++i) {
+    absl::StrAppend(&names, i == 0 ? "" : ", ", "\"", missing[i], "\"");
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("expert weights are missing: found no ", names,
+                   missing.size() > 5
+                       ? absl::StrCat(" and ", missing.size() - 5, " more")
+                       : ""));
+}
+
+// A scale whose weight is FP8: nobody has multiplied it in.
+bool IsUnusedScale(const StateDict& hf, absl::string_view name) {
+  const Tensor* weight = hf.Find(absl::StripSuffix(name, kScale));
+  return weight != nullptr && IsFloat(weight->dtype()) &&
+         DTypeBits(weight->dtype()) <= 8;
+}
+
+}  // namespace
+
+absl::StatusOr<StateDict> ExpertsStep::FromHf(
+    const StateDict& hf, const FromHfOptions& options) const {
+  const auto [begin, end] = ExpertRange(moe_.experts, options.device_mesh);
+  std::map<std::string, ExpertGroup> groups;
+  StateDictBuilder native;
+  for (const auto& [name, tensor] : hf) {
+    const std::optional<ExpertKey> key = ParseExpertKey(name);
+    if (!key.has_value()) {
+      if (!absl::EndsWith(name, kScale)) {
+        WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
+      } else if (IsUnusedScale(hf, name)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            Quoted(name), ": found a scale of FP8 weights, which this adapter "
+                          "does not dequantise"));
+      }
+      continue;
+    }
+    if (key->expert >= moe_.experts) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(name), ": found expert ", key->expert,
+                       ", expected ", moe_.experts, " experts (",
+                       moe_.experts_field, ")"));
+    }
+    ExpertGroup& group =
+        groups.try_emplace(key->layer, moe_, key->layer, begin, end)
+            .first->second;
+    if (key->expert < begin || key->expert >= end) continue;
+    WINDLASS_RETURN_IF_ERROR(group.Add(*key, name, tensor));
+    if (!group.Complete(key->projection)) continue;
+    WINDLASS_ASSIGN_OR_RETURN(NamedTensor merged,
+                              group.Merge(key->projection));
+    WINDLASS_RETURN_IF_ERROR(native.Add(std::move(merged.name),
+                                        std::move(merged.tensor), name));
+  }
+  std::vector<std::string> missing;
+  for (const auto& [layer, group] : groups) group.AppendMissing(&missing);
+  if (!missing.empty()) return MissingExperts(std::move(missing));
+  return std::move(native).Build();
+}
+
+absl::Status ExpertsStep::ToHf(const NamedTensor& native,
+                               const ToHfOptions& options,
+                               std::vector<NamedTensor>* hf) const {
+  const bool is_down = absl::EndsWith(native.name, kDown);
+  if (!is_down && !absl::EndsWith(native.name, kGateAndUp)) {
+    hf->push_back(native);
+    return absl::OkStatus();
+  }
+  static const RE2* const layer_number = new RE2(R"(layers\.(\d+))");
+  std::string number;
+  if (!RE2::PartialMatch(ToRe2(native.name), *layer_number, &number)) {
+    return absl::InvalidArgumentError("expected a name with layers.N");
+  }
+  // What stood before "layers." is not kept: the reference replaces it.
+  const bool prefix = moe_.uses_model_prefix.value_or(
+      absl::StartsWith(native.name, "model."));
+  const std::string layer = absl::StrCat(prefix ? "model." : "", "layers.",
+                                         number, ".mlp.experts");
+
+  const auto [begin, end] = ExpertRange(moe_.experts, options.device_mesh);
+  const Tensor& grouped = native.tensor;
+  const int64_t inner = is_down ? 1 : 2;
+  const int64_t width = is_down ? moe_.intermediate : 2 * moe_.intermediate;
+  if (grouped.rank() != 3 || grouped.shape()[0] != end - begin) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", grouped.ToString(), ", expected ", end - begin,
+        " experts in dimension 0 (", moe_.experts_field, ")"));
+  }
+  if (grouped.shape()[inner] != width) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", grouped.ToString(), ", expected ", width, " in dimension ",
+        inner, " (", moe_.intermediate_field, ")"));
+  }
+  auto emit = [&](const Tensor& matrix, int64_t expert,
+                  Projection projection) -> absl::Status {
+    WINDLASS_ASSIGN_OR_RETURN(Tensor weight, Transpose(matrix));
+    hf->push_back({HfName(layer, expert, projection), std::move(weight)});
+    return absl::OkStatus();
+  };
+  for (int64_t expert = begin; expert < end; ++expert) {
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor matrix,
+                              Select(grouped, expert - begin));
+    if (is_down) {
+      WINDLASS_RETURN_IF_ERROR(emit(matrix, expert, kDownProj));
+      continue;
+    }
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor gate,
+                              Slice(matrix, 1, 0, moe_.intermediate));
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor up,
+                              Slice(matrix, 1, moe_.intermediate, width));
+    WINDLASS_RETURN_IF_ERROR(emit(gate, expert, kGateProj));
+    WINDLASS_RETURN_IF_ERROR(emit(up, expert, kUpProj));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace windlass

@@ -1,0 +1,26 @@
+// runner DIR: runs every golden case below a folder.
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "windlass/tests/golden/golden_case.h"
+#include "windlass/tools/command_line.h"
+
+int main(int argc, char** argv) {
+  windlass::EnterCallersDirectory();
+  if (argc != 2) {
+    std::fprintf(stderr, "runner: expected a folder of golden cases\n");
+    return windlass::kExitUsage;
+  }
+  int passed = 0;
+  int failed = 0;
+  for (const std::string& folder : windlass::FindGoldenCases(argv[1])) {
+    const absl::Status status = windlass::RunGoldenCase(folder);
+    status.ok() ? ++passed : ++failed;
+    std::printf("%s %s%s\n", status.ok() ? "ok    " : "FAILED", folder.c_str(),
+                status.ok() ? "" : (": " + status.ToString()).c_str());
+  }
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed == 0 && passed > 0 ? 0 : 1;
+}

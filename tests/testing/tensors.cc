@@ -1,0 +1,58 @@
+#include "windlass/tests/testing/tensors.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace windlass {
+
+Tensor RandomTensor(DType dtype, Shape shape, std::mt19937* random) {
+  std::string bytes(ByteSize(dtype, shape).value(), '\0');
+  const size_t element = DTypeBytes(dtype);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    bytes[i] = static_cast<char>((*random)());
+    // Little endian: the last byte holds sign and exponent. Keep the exponent
+    // in the middle of its range.
+    if (IsFloat(dtype) && element >= 2 && i % element == element - 1) {
+      bytes[i] = static_cast<char>((bytes[i] & 0x80) | 0x3C);
+    }
+  }
+  return Tensor::FromBytes(dtype, std::move(shape), std::move(bytes)).value();
+}
+
+std::vector<std::string> Names(const StateDict& dict) {
+  std::vector<std::string> names;
+  for (const auto& [name, tensor] : dict) names.push_back(name);
+  return names;
+}
+
+StateDict Copy(const StateDict& dict) {
+  StateDict copy;
+  for (const auto& [name, tensor] : dict) {
+    copy.Insert(name, tensor).IgnoreError();
+  }
+  return copy;
+}
+
+std::string Difference(const StateDict& found, const StateDict& expected) {
+  auto it = found.begin();
+  for (const auto& [name, tensor] : expected) {
+    if (it == found.end()) return absl::StrCat("missing from ", name, " on");
+    if (it->name != name) {
+      return absl::StrCat("found ", it->name, ", expected ", name);
+    }
+    if (it->tensor.dtype() != tensor.dtype() ||
+        it->tensor.shape() != tensor.shape()) {
+      return absl::StrCat(name, ": found ", it->tensor.ToString(),
+                          ", expected ", tensor.ToString());
+    }
+    const auto a = ReadAll(it->tensor);
+    const auto b = ReadAll(tensor);
+    if (!a.ok()) return absl::StrCat(name, ": ", a.status().ToString());
+    if (!b.ok()) return absl::StrCat(name, ": ", b.status().ToString());
+    if (*a != *b) return absl::StrCat(name, ": the bytes differ");
+    ++it;
+  }
+  if (it != found.end()) return absl::StrCat("too many from ", it->name, " on");
+  return "";
+}
+
+}  // namespace windlass

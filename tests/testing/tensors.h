@@ -1,0 +1,43 @@
+// Small tensors and state dicts for tests.
+
+#ifndef WINDLASS_TESTS_TESTING_TENSORS_H_
+#define WINDLASS_TESTS_TESTING_TENSORS_H_
+
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "windlass/core/dtype.h"
+#include "windlass/core/state_dict.h"
+#include "windlass/core/tensor.h"
+
+namespace windlass {
+
+// A tensor of the values given, in the type's own dtype.
+template <typename T>
+Tensor MakeTensor(DType dtype, Shape shape, const std::vector<T>& values) {
+  std::string bytes(values.size() * sizeof(T), '\0');
+  std::memcpy(&bytes[0], values.data(), bytes.size());
+  return Tensor::FromBytes(dtype, std::move(shape), std::move(bytes)).value();
+}
+
+// A tensor of random bytes; for float dtypes of random finite values of
+// everyday size where the dtype has at least 16 bits.
+Tensor RandomTensor(DType dtype, Shape shape, std::mt19937* random);
+
+// The names in order.
+std::vector<std::string> Names(const StateDict& dict);
+
+// The same dict again; a StateDict does not copy itself by accident.
+StateDict Copy(const StateDict& dict);
+
+// "" where both hold the same names in the same order with the same dtypes,
+// shapes and bytes; else what differs first.
+std::string Difference(const StateDict& found, const StateDict& expected);
+
+}  // namespace windlass
+
+#endif  // WINDLASS_TESTS_TESTING_TENSORS_H_

@@ -535,9 +535,10 @@ absl::StatusOr<Tensor> Concat(absl::Span<const Tensor> tensors, int dim) {
       return Invalid("Concat", tensor,
                      absl::StrCat(first.ToString(), " but for dimension ", dim));
     }
-    if (tensor.bytes() == 0) continue;
-    parts.push_back({tensor.source(), shape[dim] * inner,
-                     tensor.shape()[dim] * inner});
+    if (tensor.bytes() > 0) {
+      parts.push_back({tensor.source(), shape[dim] * inner,
+                       tensor.shape()[dim] * inner});
+    }
     shape[dim] += tensor.shape()[dim];
   }
   if (parts.size() < 2) {

@@ -2,16 +2,16 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -249,19 +249,18 @@ class LocalStorage : public Storage {
   }
 
   absl::StatusOr<std::string> Canonical(const std::string& path) override {
-    char resolved[PATH_MAX];
-    if (::realpath(path.c_str(), resolved) != nullptr) {
-      return std::string(resolved);
+    std::error_code error;
+    std::filesystem::path canonical =
+        std::filesystem::weakly_canonical(path, error);
+    if (error) return Errno(error.value(), path, "resolving");
+    // "a/b/" is "a/b".
+    if (!canonical.has_filename() && canonical.has_relative_path()) {
+      canonical = canonical.parent_path();
     }
-    // What does not exist yet hangs below a parent that does.
-    if (errno != ENOENT || path.empty() || path == "." || path == "/") {
-      return Errno(errno, path, "resolving");
+    if (canonical.is_relative()) {
+      canonical = std::filesystem::current_path() / canonical;
     }
-    std::string trimmed = path;
-    while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
-    WINDLASS_ASSIGN_OR_RETURN(const std::string parent,
-                              Canonical(DirName(trimmed)));
-    return JoinPath(parent, BaseName(trimmed));
+    return canonical.string();
   }
 
   std::optional<int64_t> FreeBytes(const std::string& path) override {

@@ -1,0 +1,288 @@
+#include "windlass/core/tensor_ops.h"
+
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "windlass/core/kernels/float_convert.h"
+#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/tests/testing/tensors.h"
+
+namespace windlass {
+namespace {
+
+using ::testing::HasSubstr;
+
+std::string Bytes(const Tensor& tensor) { return ReadAll(tensor).value(); }
+
+// Element `index` of a tensor's bytes.
+std::string At(const std::string& bytes, int64_t index, int64_t size) {
+  return bytes.substr(index * size, size);
+}
+
+// Reads a tensor by random regions of whole elements, and compares each with
+// the bytes that ReadAll gives.
+void ExpectRegionsAgree(const Tensor& tensor, std::mt19937* random) {
+  const std::string all = Bytes(tensor);
+  const int64_t element = DTypeBytes(tensor.dtype());
+  const int64_t count = all.size() / element;
+  for (int i = 0; i < 200; ++i) {
+    Region region;
+    const int64_t begin = (*random)() % count;
+    const int64_t width = 1 + (*random)() % std::min<int64_t>(count - begin, 40);
+    const int64_t stride = width + (*random)() % 30;
+    const int64_t rows =
+        1 + (*random)() % std::min<int64_t>(
+                20, (count - begin - width) / stride + 1);
+    region.offset = begin * element;
+    region.row_bytes = width * element;
+    region.rows = rows;
+    region.stride = stride * element;
+    const int64_t to_stride = region.row_bytes + (*random)() % 3 * element;
+    std::string out(rows * to_stride, '\xAA');
+    ASSERT_OK(tensor.source()->Read(region, &out[0], to_stride));
+    for (int64_t row = 0; row < rows; ++row) {
+      ASSERT_EQ(out.substr(row * to_stride, region.row_bytes),
+                all.substr(region.offset + row * region.stride,
+                           region.row_bytes))
+          << tensor.ToString() << " row " << row << " of " << rows;
+    }
+  }
+}
+
+class TensorOpsTest : public ::testing::Test {
+ protected:
+  std::mt19937 random_{7};
+};
+
+TEST_F(TensorOpsTest, TransposeMovesElements) {
+  for (DType dtype : {DType::kU8, DType::kBF16, DType::kF32, DType::kI64}) {
+    for (const Shape& shape :
+         {Shape{3, 5}, Shape{1, 7}, Shape{70, 130}, Shape{2, 33, 65}}) {
+      const Tensor in = RandomTensor(dtype, shape, &random_);
+      ASSERT_OK_AND_ASSIGN(const Tensor out, Transpose(in));
+      const int64_t n = shape.back(), m = shape[shape.size() - 2];
+      const int64_t batches = in.bytes() / (m * n * DTypeBytes(dtype));
+      const std::string a = Bytes(in), b = Bytes(out);
+      const int size = DTypeBytes(dtype);
+      for (int64_t k = 0; k < batches; ++k) {
+        for (int64_t i = 0; i < m; ++i) {
+          for (int64_t j = 0; j < n; ++j) {
+            ASSERT_EQ(At(b, (k * n + j) * m + i, size),
+                      At(a, (k * m + i) * n + j, size));
+          }
+        }
+      }
+      ASSERT_OK_AND_ASSIGN(const Tensor back, Transpose(out));
+      EXPECT_EQ(Bytes(back), a);
+      ExpectRegionsAgree(out, &random_);
+      ExpectRegionsAgree(back, &random_);
+    }
+  }
+}
+
+TEST_F(TensorOpsTest, TransposeOfALargeMatrixReadsInBands) {
+  // Above the size of one piece, with rows that do not divide the bands.
+  const Tensor in = RandomTensor(DType::kF32, {1500, 1501}, &random_);
+  ASSERT_OK_AND_ASSIGN(const Tensor out, Transpose(in));
+  EXPECT_LT(out.source()->PieceEnd(0), out.bytes());
+  ASSERT_OK_AND_ASSIGN(const Tensor back, Transpose(out));
+  EXPECT_EQ(Bytes(back), Bytes(in));
+}
+
+TEST_F(TensorOpsTest, CastConvertsEveryElement) {
+  for (DType from : {DType::kBF16, DType::kF32, DType::kF8E4M3, DType::kF64}) {
+    for (DType to : {DType::kBF16, DType::kF32, DType::kF16}) {
+      const Tensor in = RandomTensor(from, {37, 91}, &random_);
+      ASSERT_OK_AND_ASSIGN(const Tensor out, Cast(in, to));
+      const std::string a = Bytes(in);
+      std::string expected(out.bytes(), '\0');
+      ConvertFloats(from, a.data(), 37 * 91, to, &expected[0]);
+      EXPECT_EQ(Bytes(out), expected);
+      if (from != to) ExpectRegionsAgree(out, &random_);
+    }
+  }
+}
+
+TEST_F(TensorOpsTest, CastToItsOwnDTypeIsTheSameTensor) {
+  const Tensor in = RandomTensor(DType::kI32, {4}, &random_);
+  ASSERT_OK_AND_ASSIGN(const Tensor out, Cast(in, DType::kI32));
+  EXPECT_EQ(out.source(), in.source());
+}
+
+TEST_F(TensorOpsTest, SliceAndConcatAreInverse) {
+  const Tensor in = RandomTensor(DType::kBF16, {6, 7, 8}, &random_);
+  for (int dim = 0; dim < 3; ++dim) {
+    ASSERT_OK_AND_ASSIGN(const Tensor a, Slice(in, dim, 0, 2));
+    ASSERT_OK_AND_ASSIGN(const Tensor b, Slice(in, dim, 2, 2));
+    ASSERT_OK_AND_ASSIGN(const Tensor c, Slice(in, dim, 2, in.shape()[dim]));
+    EXPECT_EQ(a.shape()[dim], 2);
+    const Tensor parts[] = {a, b, c};
+    ASSERT_OK_AND_ASSIGN(const Tensor back, Concat(parts, dim));
+    EXPECT_EQ(back.shape(), in.shape());
+    EXPECT_EQ(Bytes(back), Bytes(in)) << dim;
+    ExpectRegionsAgree(a, &random_);
+    ExpectRegionsAgree(c, &random_);
+    ExpectRegionsAgree(back, &random_);
+  }
+}
+
+TEST_F(TensorOpsTest, SliceOfTheOutermostDimensionStaysVerbatim) {
+  const Tensor in = RandomTensor(DType::kBF16, {6, 4}, &random_);
+  ASSERT_OK_AND_ASSIGN(const Tensor out, Slice(in, 0, 2, 5));
+  ASSERT_TRUE(out.source()->Verbatim().has_value());
+  EXPECT_EQ(out.source()->Verbatim()->offset, 16);
+  EXPECT_EQ(out.source()->Verbatim()->size, 24);
+}
+
+TEST_F(TensorOpsTest, StackAndSelectAreInverse) {
+  std::vector<Tensor> parts;
+  for (int i = 0; i < 5; ++i) {
+    parts.push_back(RandomTensor(DType::kF32, {3, 4}, &random_));
+  }
+  ASSERT_OK_AND_ASSIGN(const Tensor stacked, Stack(parts));
+  EXPECT_EQ(stacked.shape(), (Shape{5, 3, 4}));
+  ExpectRegionsAgree(stacked, &random_);
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_OK_AND_ASSIGN(const Tensor part, Select(stacked, i));
+    EXPECT_EQ(part.shape(), (Shape{3, 4}));
+    EXPECT_EQ(Bytes(part), Bytes(parts[i]));
+  }
+}
+
+TEST_F(TensorOpsTest, ReshapeKeepsTheBytes) {
+  const Tensor in = RandomTensor(DType::kF4, {8, 6}, &random_);
+  ASSERT_OK_AND_ASSIGN(const Tensor out, Reshape(in, {48}));
+  EXPECT_EQ(Bytes(out), Bytes(in));
+}
+
+// out[e, h, i] = gate_e[i, h], out[e, h, I + i] = up_e[i, h], cast to BF16.
+TEST_F(TensorOpsTest, MergedExpertsFollowTheFormula) {
+  constexpr int64_t kE = 3, kI = 21, kH = 34;
+  std::vector<Tensor> gates, ups, experts;
+  for (int e = 0; e < kE; ++e) {
+    gates.push_back(RandomTensor(DType::kF32, {kI, kH}, &random_));
+    ups.push_back(RandomTensor(DType::kF32, {kI, kH}, &random_));
+    std::vector<Tensor> parts;
+    for (const Tensor& weight : {gates.back(), ups.back()}) {
+      ASSERT_OK_AND_ASSIGN(const Tensor cast, Cast(weight, DType::kBF16));
+      ASSERT_OK_AND_ASSIGN(parts.emplace_back(), Transpose(cast));
+    }
+    ASSERT_OK_AND_ASSIGN(experts.emplace_back(), Concat(parts, 1));
+  }
+  ASSERT_OK_AND_ASSIGN(const Tensor merged, Stack(experts));
+  ASSERT_EQ(merged.shape(), (Shape{kE, kH, 2 * kI}));
+  const std::string out = Bytes(merged);
+  for (int64_t e = 0; e < kE; ++e) {
+    const std::string gate = Bytes(gates[e]), up = Bytes(ups[e]);
+    for (int64_t h = 0; h < kH; ++h) {
+      for (int64_t i = 0; i < 2 * kI; ++i) {
+        const std::string& from = i < kI ? gate : up;
+        std::string expected(2, '\0');
+        ConvertFloats(DType::kF32, &from[(i % kI * kH + h) * 4], 1,
+                      DType::kBF16, &expected[0]);
+        ASSERT_EQ(At(out, (e * kH + h) * 2 * kI + i, 2), expected);
+      }
+    }
+  }
+  ExpectRegionsAgree(merged, &random_);
+  // And back: transposes of slices of it.
+  ASSERT_OK_AND_ASSIGN(const Tensor expert, Select(merged, 1));
+  ASSERT_OK_AND_ASSIGN(const Tensor up, Slice(expert, 1, kI, 2 * kI));
+  ASSERT_OK_AND_ASSIGN(const Tensor back, Transpose(up));
+  ASSERT_OK_AND_ASSIGN(const Tensor expected, Cast(ups[1], DType::kBF16));
+  EXPECT_EQ(Bytes(back), Bytes(expected));
+}
+
+TEST_F(TensorOpsTest, DequantizeMultipliesEachBlockByItsScale) {
+  for (DType scale_dtype : {DType::kF32, DType::kBF16, DType::kF8E8M0}) {
+    constexpr int64_t kM = 200, kN = 300;
+    std::vector<uint8_t> codes(kM * kN);
+    for (uint8_t& code : codes) code = random_() % 0x7F;
+    const Tensor weight = MakeTensor(DType::kF8E4M3, {kM, kN}, codes);
+    Tensor scale = RandomTensor(DType::kF32, {2, 3}, &random_);
+    ASSERT_OK_AND_ASSIGN(scale, Cast(scale, scale_dtype));
+    ASSERT_OK_AND_ASSIGN(
+        const Tensor out, DequantizeBlocks(weight, scale, 128, DType::kBF16));
+    const std::string a = Bytes(weight), s = Bytes(scale), b = Bytes(out);
+    for (int64_t i = 0; i < kM; ++i) {
+      for (int64_t j = 0; j < kN; ++j) {
+        float w, f;
+        DecodeToF32(DType::kF8E4M3, &a[i * kN + j], 1, &w);
+        DecodeToF32(scale_dtype,
+                    &s[(i / 128 * 3 + j / 128) * DTypeBytes(scale_dtype)], 1,
+                    &f);
+        const float product = w * f;
+        std::string expected(2, '\0');
+        EncodeFromF32(DType::kBF16, &product, 1, &expected[0]);
+        ASSERT_EQ(At(b, i * kN + j, 2), expected);
+      }
+    }
+    ExpectRegionsAgree(out, &random_);
+    ASSERT_OK_AND_ASSIGN(const Tensor turned, Transpose(out));
+    ExpectRegionsAgree(turned, &random_);
+  }
+}
+
+TEST_F(TensorOpsTest, PiecesCoverTheTensorAndStayBounded) {
+  const Tensor gate = RandomTensor(DType::kBF16, {700, 900}, &random_);
+  ASSERT_OK_AND_ASSIGN(const Tensor turned, Transpose(gate));
+  const Tensor both[] = {turned, turned};
+  ASSERT_OK_AND_ASSIGN(const Tensor joined, Concat(both, 1));
+  const Tensor three[] = {joined, joined, joined};
+  ASSERT_OK_AND_ASSIGN(const Tensor stacked, Stack(three));
+  ASSERT_OK_AND_ASSIGN(const Tensor cast, Cast(stacked, DType::kF32));
+  for (const Tensor& tensor : {gate, turned, joined, stacked, cast}) {
+    int64_t begin = 0;
+    while (begin < tensor.bytes()) {
+      const int64_t end = tensor.source()->PieceEnd(begin);
+      ASSERT_GT(end, begin);
+      ASSERT_LE(end - begin, 16 << 20);
+      ASSERT_EQ(end % DTypeBytes(tensor.dtype()), 0);
+      // Any byte of a piece knows its end.
+      ASSERT_EQ(tensor.source()->PieceEnd((begin + end) / 2 / 4 * 4), end);
+      begin = end;
+    }
+  }
+}
+
+TEST_F(TensorOpsTest, EmptyTensorsPassThroughEverything) {
+  const Tensor empty = RandomTensor(DType::kBF16, {0, 4}, &random_);
+  ASSERT_OK_AND_ASSIGN(const Tensor turned, Transpose(empty));
+  ASSERT_OK_AND_ASSIGN(const Tensor cast, Cast(turned, DType::kF32));
+  const Tensor two[] = {cast, cast};
+  ASSERT_OK_AND_ASSIGN(const Tensor joined, Concat(two, 0));
+  EXPECT_EQ(joined.shape(), (Shape{8, 0}));
+  EXPECT_EQ(Bytes(joined), "");
+}
+
+TEST_F(TensorOpsTest, RefusesWhatDoesNotFit) {
+  const Tensor matrix = RandomTensor(DType::kBF16, {4, 6}, &random_);
+  const Tensor row = RandomTensor(DType::kBF16, {6}, &random_);
+  const Tensor ints = RandomTensor(DType::kI32, {4, 6}, &random_);
+  const Tensor packed = RandomTensor(DType::kF4, {4, 6}, &random_);
+  const auto invalid = absl::StatusCode::kInvalidArgument;
+  EXPECT_THAT(Cast(ints, DType::kF32),
+              StatusIs(invalid, HasSubstr("found I32 [4, 6]")));
+  EXPECT_THAT(Cast(packed, DType::kF32), StatusIs(invalid, HasSubstr("F4")));
+  EXPECT_THAT(Transpose(row), StatusIs(invalid, HasSubstr("[6]")));
+  EXPECT_THAT(Transpose(packed), StatusIs(invalid, HasSubstr("whole bytes")));
+  EXPECT_THAT(Reshape(matrix, {5, 5}), StatusIs(invalid, HasSubstr("25")));
+  EXPECT_THAT(Slice(matrix, 1, 3, 7), StatusIs(invalid, HasSubstr("[3, 7)")));
+  EXPECT_THAT(Slice(matrix, 2, 0, 1), StatusIs(invalid, HasSubstr("2")));
+  EXPECT_THAT(Concat({}, 0), StatusIs(invalid, HasSubstr("no tensor")));
+  const Tensor unlike[] = {matrix, ints};
+  EXPECT_THAT(Concat(unlike, 0), StatusIs(invalid, HasSubstr("I32")));
+  const Tensor ranks[] = {matrix, row};
+  EXPECT_THAT(Concat(ranks, 0), StatusIs(invalid, HasSubstr("[6]")));
+  EXPECT_THAT(Select(matrix, 4), StatusIs(invalid, HasSubstr("[4, 5)")));
+  EXPECT_THAT(DequantizeBlocks(matrix, matrix, 128, DType::kBF16),
+              StatusIs(invalid, HasSubstr("expected scales [1, 1]")));
+}
+
+}  // namespace
+}  // namespace windlass

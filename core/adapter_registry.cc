@@ -72,8 +72,9 @@ absl::StatusOr<const AdapterInfo*> AdapterRegistry::FindByName(
   const std::string near = DidYouMean(name, KnownNames());
   return absl::NotFoundError(absl::StrCat(
       "adapter \"", name, "\" is unknown",
-      near.empty() ? absl::StrCat("; known: ", absl::StrJoin(KnownNames(), ", "))
-                   : near));
+      near.empty()
+          ? absl::StrCat("; known: ", absl::StrJoin(KnownNames(), ", "))
+          : near));
 }
 
 absl::StatusOr<const AdapterInfo*> AdapterRegistry::FindByConfig(
@@ -118,10 +119,10 @@ absl::Status AdapterRegistry::CheckOptions(const AdapterInfo& info,
   for (const AdapterOption& option : info.options) known.push_back(option.name);
   for (const std::string& name : options.Names()) {
     if (absl::c_linear_search(known, name)) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        options.origin(), ": adapter \"", info.name, "\" takes no option \"",
-        name, "\"; it takes ",
-        known.empty() ? "none" : absl::StrJoin(known, ", ")));
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.origin(), ": adapter \"", info.name,
+                     "\" takes no option \"", name, "\"; it takes ",
+                     known.empty() ? "none" : absl::StrJoin(known, ", ")));
   }
   return absl::OkStatus();
 }
@@ -137,8 +138,8 @@ AdapterRegistrar::AdapterRegistrar(AdapterInfo info, const char* file) {
   for (const auto& [name, entry] : Entries()) {
     const std::string conflict = Conflict(info, entry.info);
     if (conflict.empty()) continue;
-    std::fprintf(stderr, "%s is registered by %s and by %s\n",
-                 conflict.c_str(), entry.file, file);
+    std::fprintf(stderr, "%s is registered by %s and by %s\n", conflict.c_str(),
+                 entry.file, file);
     std::abort();
   }
   std::string name = info.name;

@@ -9,9 +9,9 @@ namespace windlass {
 absl::Status MemorySource::ReadAt(int64_t offset, absl::Span<char> out) const {
   if (offset < 0 || offset > size() ||
       static_cast<int64_t>(out.size()) > size() - offset) {
-    return absl::OutOfRangeError(
-        absl::StrCat(name_, ": wanted ", out.size(), " bytes at ", offset,
-                     ", it has ", size()));
+    return absl::OutOfRangeError(absl::StrCat(name_, ": wanted ", out.size(),
+                                              " bytes at ", offset, ", it has ",
+                                              size()));
   }
   if (!out.empty()) std::memcpy(out.data(), bytes_.data() + offset, out.size());
   return absl::OkStatus();

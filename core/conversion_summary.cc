@@ -33,9 +33,10 @@ class InputIndex {
     auto it = by_source_.find(extent.source.get());
     if (it == by_source_.end()) return nullptr;
     std::vector<Place>& places = it->second;
-    auto place = std::upper_bound(
-        places.begin(), places.end(), extent.offset,
-        [](int64_t offset, const Place& place) { return offset < place.begin; });
+    auto place = std::upper_bound(places.begin(), places.end(), extent.offset,
+                                  [](int64_t offset, const Place& place) {
+                                    return offset < place.begin;
+                                  });
     if (place == places.begin()) return nullptr;
     --place;
     place->used = true;

@@ -48,9 +48,7 @@ const DTypeInfo& Info(DType dtype) { return kDTypes[static_cast<int>(dtype)]; }
 }  // namespace
 
 absl::string_view DTypeName(DType dtype) { return Info(dtype).name; }
-absl::string_view TorchDTypeName(DType dtype) {
-  return Info(dtype).torch_name;
-}
+absl::string_view TorchDTypeName(DType dtype) { return Info(dtype).torch_name; }
 int DTypeBits(DType dtype) { return Info(dtype).bits; }
 int DTypeBytes(DType dtype) { return Info(dtype).bits / 8; }
 bool IsFloat(DType dtype) { return Info(dtype).is_float; }
@@ -90,8 +88,7 @@ absl::StatusOr<int64_t> ElementCount(absl::Span<const int64_t> shape) {
   return empty ? 0 : count;
 }
 
-absl::StatusOr<int64_t> ByteSize(DType dtype,
-                                 absl::Span<const int64_t> shape) {
+absl::StatusOr<int64_t> ByteSize(DType dtype, absl::Span<const int64_t> shape) {
   absl::StatusOr<int64_t> count = ElementCount(shape);
   if (!count.ok()) return count;
   int64_t bits;

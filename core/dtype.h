@@ -21,14 +21,14 @@ namespace windlass {
 // Every dtype that safetensors 0.8 can store, named as the format names it.
 enum class DType : uint8_t {
   kBool,
-  kF4,       // two elements a byte
-  kF6E2M3,   // four elements in three bytes
-  kF6E3M2,   // four elements in three bytes
+  kF4,      // two elements a byte
+  kF6E2M3,  // four elements in three bytes
+  kF6E3M2,  // four elements in three bytes
   kU8,
   kI8,
   kF8E5M2,
-  kF8E4M3,   // torch.float8_e4m3fn: no infinity, 448 at most
-  kF8E8M0,   // torch.float8_e8m0fnu: a power of two
+  kF8E4M3,  // torch.float8_e4m3fn: no infinity, 448 at most
+  kF8E8M0,  // torch.float8_e8m0fnu: a power of two
   kF8E4M3FNUZ,
   kF8E5M2FNUZ,
   kI16,
@@ -38,7 +38,7 @@ enum class DType : uint8_t {
   kI32,
   kU32,
   kF32,
-  kC64,      // a pair of F32
+  kC64,  // a pair of F32
   kF64,
   kI64,
   kU64,

@@ -51,16 +51,15 @@ absl::Status JsonFields::WrongValue(absl::string_view field,
                                     absl::string_view expected) const {
   const Json* found = object_->Find(field);
   if (found == nullptr) {
-    return absl::NotFoundError(
-        absl::StrCat(origin_, ": field \"", field, "\" is missing, expected ",
-                     expected));
+    return absl::NotFoundError(absl::StrCat(
+        origin_, ": field \"", field, "\" is missing, expected ", expected));
   }
   std::string text =
       found->dump(-1, ' ', false, Json::error_handler_t::replace);
   if (text.size() > 60) text = absl::StrCat(text.substr(0, 60), "...");
-  return absl::InvalidArgumentError(
-      absl::StrCat(origin_, ": field \"", field, "\": found ", text,
-                   ", expected ", expected));
+  return absl::InvalidArgumentError(absl::StrCat(origin_, ": field \"", field,
+                                                 "\": found ", text,
+                                                 ", expected ", expected));
 }
 
 absl::StatusOr<int64_t> JsonFields::GetInt(absl::string_view field) const {

@@ -21,15 +21,13 @@ absl::StatusOr<KeyRewriter> KeyRewriter::Create(std::vector<Rule> rules) {
         }
       }
     } else if (rule.kind == Rule::Kind::kRegex) {
-      compiled.regex =
-          std::make_shared<const RE2>(pairs[0].first, RE2::Quiet);
+      compiled.regex = std::make_shared<const RE2>(pairs[0].first, RE2::Quiet);
       std::string error = compiled.regex->error();
       if (!compiled.regex->ok() ||
-          !compiled.regex->CheckRewriteString(ToRe2(pairs[0].second),
-                                              &error)) {
+          !compiled.regex->CheckRewriteString(ToRe2(pairs[0].second), &error)) {
         return absl::InvalidArgumentError(
-            absl::StrCat("rule \"", pairs[0].first, "\" to \"",
-                         pairs[0].second, "\": ", error));
+            absl::StrCat("rule \"", pairs[0].first, "\" to \"", pairs[0].second,
+                         "\": ", error));
       }
     }
     rewriter.rules_.push_back(std::move(compiled));

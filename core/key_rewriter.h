@@ -51,9 +51,7 @@ class KeyRewriter {
   static Rule Prefix(Pairs pairs) { return {Rule::Kind::kPrefix, pairs}; }
 
   // The first pair that the key contains: every occurrence is exchanged.
-  static Rule Substring(Pairs pairs) {
-    return {Rule::Kind::kSubstring, pairs};
-  }
+  static Rule Substring(Pairs pairs) { return {Rule::Kind::kSubstring, pairs}; }
 
   // A rewriter without rules.
   KeyRewriter() = default;

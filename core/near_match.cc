@@ -30,8 +30,8 @@ size_t EditDistance(absl::string_view a, absl::string_view b) {
 
 }  // namespace
 
-std::vector<std::string> NearMatches(
-    absl::string_view name, absl::Span<const std::string> candidates) {
+std::vector<std::string> NearMatches(absl::string_view name,
+                                     absl::Span<const std::string> candidates) {
   const std::string wanted = absl::AsciiStrToLower(name.substr(0, 100));
   std::vector<std::pair<size_t, std::string>> near;
   for (const std::string& candidate : candidates) {

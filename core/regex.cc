@@ -11,9 +11,8 @@ absl::StatusOr<NameFilter> NameFilter::Create(const std::string& pattern,
   if (pattern.empty()) return filter;
   auto compiled = std::make_shared<const RE2>(pattern, RE2::Quiet);
   if (!compiled->ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("regular expression \"", pattern,
-                     "\": ", compiled->error()));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "regular expression \"", pattern, "\": ", compiled->error()));
   }
   filter.pattern_ = std::move(compiled);
   return filter;

@@ -109,8 +109,8 @@ absl::StatusOr<std::string> ReadAll(const Tensor& tensor) {
   for (int64_t begin = 0; begin < tensor.bytes();) {
     const int64_t end =
         std::min(tensor.source()->PieceEnd(begin), tensor.bytes());
-    WINDLASS_RETURN_IF_ERROR(tensor.source()->Read(
-        Region{begin, end - begin}, &bytes[begin], end - begin));
+    WINDLASS_RETURN_IF_ERROR(tensor.source()->Read(Region{begin, end - begin},
+                                                   &bytes[begin], end - begin));
     begin = end;
   }
   return bytes;

@@ -60,9 +60,9 @@ class TensorSource {
   // one's end may lie beyond the tensor's.
   virtual int64_t PieceEnd(int64_t offset) const;
 
-  // Calls `visit` for each range that the bytes come from, in the order in which
-  // they are needed, until it returns false; returns false then. A constant
-  // has none.
+  // Calls `visit` for each range that the bytes come from, in the order in
+  // which they are needed, until it returns false; returns false then. A
+  // constant has none.
   using Visitor = absl::FunctionRef<bool(const Extent&)>;
   virtual bool VisitInputs(Visitor visit) const = 0;
 };

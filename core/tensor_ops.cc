@@ -70,9 +70,9 @@ absl::Status ForEachRectangle(const Region& region, int64_t width, char* to,
                               int64_t to_stride, RectangleFn fn) {
   if (region.bytes() == 0) return absl::OkStatus();
   const int64_t col = region.offset % width;
-  if (region.rows == 1 ? col + region.row_bytes <= width
-                       : region.stride == width &&
-                             col + region.row_bytes <= width) {
+  if (region.rows == 1
+          ? col + region.row_bytes <= width
+          : region.stride == width && col + region.row_bytes <= width) {
     return fn(Rectangle{region.offset / width, region.rows, col,
                         region.row_bytes, to, to_stride});
   }
@@ -175,8 +175,7 @@ class TransposeSource : public TensorSource {
     // Bands of output rows, wide enough that runs of the input stay long.
     const int64_t band =
         std::max(kMatrixBytes / 2 / width, 4096 / int64_t{element_}) * width;
-    return begin +
-           std::min(matrix, ((offset - begin) / band + 1) * band);
+    return begin + std::min(matrix, ((offset - begin) / band + 1) * band);
   }
 
   bool VisitInputs(Visitor visit) const override {
@@ -222,10 +221,9 @@ class SliceSource : public TensorSource {
                     int64_t to_stride) const override {
     return ForEachRectangle(
         region, width_, to, to_stride, [&](const Rectangle& part) {
-          return inner_->Read(
-              Region{part.row * from_ + begin_ + part.col, part.col_bytes,
-                     part.rows, from_},
-              part.to, part.to_stride);
+          return inner_->Read(Region{part.row * from_ + begin_ + part.col,
+                                     part.col_bytes, part.rows, from_},
+                              part.to, part.to_stride);
         });
   }
 
@@ -284,8 +282,8 @@ class ConcatSource : public TensorSource {
     if (rows_ == 1 && region.bytes() > 0) {
       // A region within one part goes there as it is, strides and all.
       const Part& part = *FindPart(region.offset);
-      const int64_t end = region.offset + (region.rows - 1) * region.stride +
-                          region.row_bytes;
+      const int64_t end =
+          region.offset + (region.rows - 1) * region.stride + region.row_bytes;
       if (end <= part.begin + part.width) {
         Region shifted = region;
         shifted.offset -= part.begin;
@@ -330,10 +328,10 @@ class ConcatSource : public TensorSource {
     const int64_t end = all.col + all.col_bytes;
     for (auto part = FindPart(col); col < end; ++part) {
       const int64_t bytes = std::min(end, part->begin + part->width) - col;
-      WINDLASS_RETURN_IF_ERROR(part->source->Read(
-          Region{all.row * part->width + col - part->begin, bytes, all.rows,
-                 part->width},
-          all.to + (col - all.col), all.to_stride));
+      WINDLASS_RETURN_IF_ERROR(
+          part->source->Read(Region{all.row * part->width + col - part->begin,
+                                    bytes, all.rows, part->width},
+                             all.to + (col - all.col), all.to_stride));
       col += bytes;
     }
     return absl::OkStatus();
@@ -359,13 +357,12 @@ class DequantizeSource : public TensorSource {
           // Bands that do not cross a block's edge share a row of scales.
           for (int64_t done = 0; done < all.rows;) {
             const int64_t row = all.row + done;
-            const int64_t rows = std::min(
-                {all.rows - done, block_ - row % block_,
-                 std::max<int64_t>(kScratchBytes / all.col_bytes, 1)});
-            WINDLASS_RETURN_IF_ERROR(ReadBand(
-                Rectangle{row, rows, all.col / out_size,
-                          all.col_bytes / out_size,
-                          all.to + done * all.to_stride, all.to_stride}));
+            const int64_t rows =
+                std::min({all.rows - done, block_ - row % block_,
+                          std::max<int64_t>(kScratchBytes / all.col_bytes, 1)});
+            WINDLASS_RETURN_IF_ERROR(ReadBand(Rectangle{
+                row, rows, all.col / out_size, all.col_bytes / out_size,
+                all.to + done * all.to_stride, all.to_stride}));
             done += rows;
           }
           return absl::OkStatus();
@@ -389,22 +386,22 @@ class DequantizeSource : public TensorSource {
                band.col_bytes * in_size, band.rows, width * in_size},
         in.get(), band.col_bytes * in_size));
     std::vector<float> scales;
-    WINDLASS_RETURN_IF_ERROR(ReadScales(
-        band.row / block_, band.col / block_,
-        (band.col + band.col_bytes - 1) / block_ + 1, &scales));
+    WINDLASS_RETURN_IF_ERROR(
+        ReadScales(band.row / block_, band.col / block_,
+                   (band.col + band.col_bytes - 1) / block_ + 1, &scales));
     std::vector<float> values(block_);
     for (int64_t row = 0; row < band.rows; ++row) {
       for (int64_t col = band.col; col < band.col + band.col_bytes;) {
-        const int64_t end = std::min(band.col + band.col_bytes,
-                                     (col / block_ + 1) * block_);
+        const int64_t end =
+            std::min(band.col + band.col_bytes, (col / block_ + 1) * block_);
         const int64_t at = row * band.col_bytes + col - band.col;
         DecodeToF32(weight_.dtype(), in.get() + at * in_size, end - col,
                     values.data());
         const float scale = scales[col / block_ - band.col / block_];
         for (int64_t i = 0; i < end - col; ++i) values[i] *= scale;
-        EncodeFromF32(dtype_, values.data(), end - col,
-                      band.to + row * band.to_stride +
-                          (col - band.col) * out_size);
+        EncodeFromF32(
+            dtype_, values.data(), end - col,
+            band.to + row * band.to_stride + (col - band.col) * out_size);
         col = end;
       }
     }
@@ -486,11 +483,10 @@ absl::StatusOr<Tensor> Transpose(const Tensor& tensor) {
   Shape shape = tensor.shape();
   const int last = tensor.rank() - 1;
   std::swap(shape[last], shape[last - 1]);
-  return Tensor(
-      tensor.dtype(), std::move(shape),
-      std::make_shared<TransposeSource>(
-          tensor.source(), DTypeBytes(tensor.dtype()),
-          tensor.shape()[last - 1], tensor.shape()[last]));
+  return Tensor(tensor.dtype(), std::move(shape),
+                std::make_shared<TransposeSource>(
+                    tensor.source(), DTypeBytes(tensor.dtype()),
+                    tensor.shape()[last - 1], tensor.shape()[last]));
 }
 
 absl::StatusOr<Tensor> Slice(const Tensor& tensor, int dim, int64_t begin,
@@ -498,9 +494,9 @@ absl::StatusOr<Tensor> Slice(const Tensor& tensor, int dim, int64_t begin,
   WINDLASS_RETURN_IF_ERROR(CheckWholeBytes("Slice", tensor));
   if (dim < 0 || dim >= tensor.rank() || begin < 0 || begin > end ||
       end > tensor.shape()[dim]) {
-    return Invalid("Slice", tensor,
-                   absl::StrCat("elements [", begin, ", ", end,
-                                ") of dimension ", dim));
+    return Invalid(
+        "Slice", tensor,
+        absl::StrCat("elements [", begin, ", ", end, ") of dimension ", dim));
   }
   if (begin == 0 && end == tensor.shape()[dim]) return tensor;
   Shape shape = tensor.shape();
@@ -532,12 +528,13 @@ absl::StatusOr<Tensor> Concat(absl::Span<const Tensor> tensors, int dim) {
     Shape expected = first.shape();
     if (tensor.rank() == first.rank()) expected[dim] = tensor.shape()[dim];
     if (tensor.dtype() != first.dtype() || tensor.shape() != expected) {
-      return Invalid("Concat", tensor,
-                     absl::StrCat(first.ToString(), " but for dimension ", dim));
+      return Invalid(
+          "Concat", tensor,
+          absl::StrCat(first.ToString(), " but for dimension ", dim));
     }
     if (tensor.bytes() > 0) {
-      parts.push_back({tensor.source(), shape[dim] * inner,
-                       tensor.shape()[dim] * inner});
+      parts.push_back(
+          {tensor.source(), shape[dim] * inner, tensor.shape()[dim] * inner});
     }
     shape[dim] += tensor.shape()[dim];
   }

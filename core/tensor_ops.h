@@ -48,8 +48,8 @@ absl::StatusOr<Tensor> Stack(absl::Span<const Tensor> tensors);
 absl::StatusOr<Tensor> Select(const Tensor& tensor, int64_t index);
 
 // `weight` [M, N] times its block's scale: element (i, j) is
-// F32(weight[i, j]) * F32(scale[i / block, j / block]), rounded once to `dtype`.
-// `scale` is [ceil(M / block), ceil(N / block)].
+// F32(weight[i, j]) * F32(scale[i / block, j / block]), rounded once to
+// `dtype`. `scale` is [ceil(M / block), ceil(N / block)].
 absl::StatusOr<Tensor> DequantizeBlocks(const Tensor& weight,
                                         const Tensor& scale, int64_t block,
                                         DType dtype);

@@ -117,8 +117,7 @@ absl::Status RemoveOld(const SavePlan& plan) {
         !(OwnedByAFormat(name) || absl::EndsWith(name, kPartialSuffix))) {
       continue;
     }
-    WINDLASS_RETURN_IF_ERROR(
-        storage.Remove(JoinPath(plan.output.path, name)));
+    WINDLASS_RETURN_IF_ERROR(storage.Remove(JoinPath(plan.output.path, name)));
   }
   return absl::OkStatus();
 }
@@ -142,8 +141,7 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri) {
   WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                             location.storage->GetKind(location.path));
   if (kind == Storage::Kind::kMissing) {
-    return absl::NotFoundError(
-        absl::StrCat(uri, ": no such file or folder"));
+    return absl::NotFoundError(absl::StrCat(uri, ": no such file or folder"));
   }
   const bool is_file = kind == Storage::Kind::kFile;
   const Location folder{location.storage,
@@ -189,9 +187,9 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
       plan.transfer, format.Plan(tensors, input, options.max_shard_bytes));
   for (const Shard& shard : input.shards) plan.inputs.push_back(shard.file);
   for (const std::string& name : input.side_files) {
-    WINDLASS_ASSIGN_OR_RETURN(auto file,
-                              input.folder.storage->OpenForRead(
-                                  JoinPath(input.folder.path, name)));
+    WINDLASS_ASSIGN_OR_RETURN(
+        auto file,
+        input.folder.storage->OpenForRead(JoinPath(input.folder.path, name)));
     const int64_t size = file->size();
     plan.transfer.files.push_back(VerbatimFile(name, Extent{file, 0, size}));
     plan.inputs.push_back(std::move(file));

@@ -55,9 +55,9 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<CommandLine> line =
       CommandLine::Parse(argc, argv, kFlags);
   if (!line.ok() || !line->arguments().empty()) {
-    PrintError("adapters", line.ok() ? absl::InvalidArgumentError(
-                                           "expected no argument")
-                                     : line.status());
+    PrintError("adapters",
+               line.ok() ? absl::InvalidArgumentError("expected no argument")
+                         : line.status());
     return kExitUsage;
   }
   if (line->Has("help")) {

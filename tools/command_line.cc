@@ -23,8 +23,8 @@ namespace {
 
 absl::Status BadValue(const std::string& flag, absl::string_view found,
                       absl::string_view expected) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "--", flag, ": found \"", found, "\", expected ", expected));
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, ": found \"", found, "\", expected ", expected));
 }
 
 absl::Status UnknownFlag(absl::string_view argument,
@@ -43,8 +43,9 @@ absl::StatusOr<CommandLine> CommandLine::Parse(int argc, char** argv,
   std::vector<option> options;
   for (const Flag& flag : flags) {
     options.push_back(
-        {flag.name, flag.value == nullptr ? optional_argument : required_argument,
-         nullptr, 0});
+        {flag.name,
+         flag.value == nullptr ? optional_argument : required_argument, nullptr,
+         0});
   }
   options.push_back({"help", no_argument, nullptr, 0});
   options.push_back({nullptr, 0, nullptr, 0});
@@ -107,10 +108,14 @@ absl::StatusOr<int64_t> CommandLine::GetSize(const std::string& flag,
                                              int64_t fallback) const {
   if (!Has(flag)) return fallback;
   static constexpr std::pair<const char*, int64_t> kUnits[] = {
-      {"KIB", int64_t{1} << 10}, {"MIB", int64_t{1} << 20},
-      {"GIB", int64_t{1} << 30}, {"TIB", int64_t{1} << 40},
-      {"KB", 1'000},             {"MB", 1'000'000},
-      {"GB", 1'000'000'000},     {"TB", 1'000'000'000'000},
+      {"KIB", int64_t{1} << 10},
+      {"MIB", int64_t{1} << 20},
+      {"GIB", int64_t{1} << 30},
+      {"TIB", int64_t{1} << 40},
+      {"KB", 1'000},
+      {"MB", 1'000'000},
+      {"GB", 1'000'000'000},
+      {"TB", 1'000'000'000'000},
       {"B", 1}};
   const std::string text = absl::AsciiStrToUpper(Get(flag));
   absl::string_view number = text;

@@ -82,7 +82,8 @@ struct Request {
 
 absl::StatusOr<DeviceMesh> ParseMesh(const CommandLine& line) {
   DeviceMesh mesh;
-  WINDLASS_ASSIGN_OR_RETURN(mesh.ep_size, line.GetInt("ep_size", 1, 1, 1 << 20));
+  WINDLASS_ASSIGN_OR_RETURN(mesh.ep_size,
+                            line.GetInt("ep_size", 1, 1, 1 << 20));
   WINDLASS_ASSIGN_OR_RETURN(mesh.ep_rank,
                             line.GetInt("ep_rank", 0, 0, mesh.ep_size - 1));
   return mesh;
@@ -105,10 +106,9 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   request.to_hf = to == "hf";
   request.adapter = line.Get("adapter", "auto");
   request.config = line.Get("config");
-  WINDLASS_ASSIGN_OR_RETURN(
-      request.adapter_options,
-      JsonFields::Parse(line.Get("adapter_options", "{}"),
-                        "--adapter_options"));
+  WINDLASS_ASSIGN_OR_RETURN(request.adapter_options,
+                            JsonFields::Parse(line.Get("adapter_options", "{}"),
+                                              "--adapter_options"));
   WINDLASS_ASSIGN_OR_RETURN(
       request.to_hf_options.exclude_key_regex,
       NameFilter::Create(line.Get("exclude_key_regex", ".*_extra_state.*")));
@@ -199,16 +199,17 @@ void PrintReport(const Report& report, bool as_json) {
     json["bytes"] = report.bytes;
     json["seconds"] = report.seconds;
     json["gb_per_s"] = report.dry_run ? 0 : rate;
-    std::printf("%s\n",
-                json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+    std::printf(
+        "%s\n",
+        json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
     return;
   }
-  std::printf("%s: %d tensors in, %d out: %d renamed, %d computed, %d dropped\n",
-              report.adapter.c_str(), static_cast<int>(summary.tensors_in),
-              static_cast<int>(summary.tensors_out),
-              static_cast<int>(summary.renamed),
-              static_cast<int>(summary.computed),
-              static_cast<int>(summary.dropped.size()));
+  std::printf(
+      "%s: %d tensors in, %d out: %d renamed, %d computed, %d dropped\n",
+      report.adapter.c_str(), static_cast<int>(summary.tensors_in),
+      static_cast<int>(summary.tensors_out), static_cast<int>(summary.renamed),
+      static_cast<int>(summary.computed),
+      static_cast<int>(summary.dropped.size()));
   if (report.dry_run) {
     std::printf("%s to write; nothing was written\n",
                 FormatBytes(report.bytes).c_str());

@@ -58,10 +58,9 @@ absl::StatusOr<StateDict> BlockFp8Step::FromHf(const StateDict& hf,
     const Tensor* scale = hf.Find(absl::StrCat(name, kScaleSuffix));
     if (scale == nullptr) {
       if (tensor.dtype() == DType::kF8E4M3) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("tensor \"", name, "\": found ", tensor.ToString(),
-                         " without a scale, expected \"", name, kScaleSuffix,
-                         "\" too"));
+        return absl::InvalidArgumentError(absl::StrCat(
+            "tensor \"", name, "\": found ", tensor.ToString(),
+            " without a scale, expected \"", name, kScaleSuffix, "\" too"));
       }
       WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
       continue;

@@ -25,8 +25,8 @@ class BlockFp8Step : public LayoutStep {
 
   absl::Status ToHf(const NamedTensor& native, const ToHfOptions& options,
                     std::vector<NamedTensor>* hf) const override;
-  absl::StatusOr<StateDict> FromHf(
-      const StateDict& hf, const FromHfOptions& options) const override;
+  absl::StatusOr<StateDict> FromHf(const StateDict& hf,
+                                   const FromHfOptions& options) const override;
 
  private:
   const DType dtype_;

@@ -18,14 +18,13 @@ namespace {
 
 // The four native tensors of a layer, in the order in which they are written.
 enum Role { kGateAndUpA, kGateAndUpB, kDownA, kDownB, kRoles };
-constexpr const char* kNativeNames[] = {"lora_gate_and_up_A",
-                                        "lora_gate_and_up_B", "lora_down_A",
-                                        "lora_down_B"};
+constexpr const char* kNativeNames[] = {
+    "lora_gate_and_up_A", "lora_gate_and_up_B", "lora_down_A", "lora_down_B"};
 // The reference writes the inner wrapper's A from the native B and vice versa:
 // native matrices multiply from the other side.
-constexpr const char* kWrapperNames[] = {
-    "base_layer.lora_B.weight", "base_layer.lora_A.weight", "lora_B.weight",
-    "lora_A.weight"};
+constexpr const char* kWrapperNames[] = {"base_layer.lora_B.weight",
+                                         "base_layer.lora_A.weight",
+                                         "lora_B.weight", "lora_A.weight"};
 
 bool IsA(Role role) { return role == kGateAndUpA || role == kDownA; }
 
@@ -39,7 +38,8 @@ std::optional<LoraKey> ParseKey(absl::string_view name,
   for (int role = 0; role < kRoles; ++role) {
     const std::string suffix = absl::StrCat(".mlp.experts.", names[role]);
     if (!absl::EndsWith(name, suffix)) continue;
-    const size_t layer = name.size() - absl::string_view(names[role]).size() - 1;
+    const size_t layer =
+        name.size() - absl::string_view(names[role]).size() - 1;
     return LoraKey{std::string(name.substr(0, layer)), static_cast<Role>(role)};
   }
   return std::nullopt;
@@ -63,9 +63,9 @@ std::optional<PerExpertKey> ParsePerExpertKey(absl::string_view name) {
     return std::nullopt;
   }
   found.up = projection == "up";
-  found.key.role = projection == "down" ? (side == "A" ? kDownA : kDownB)
-                                        : (side == "A" ? kGateAndUpA
-                                                       : kGateAndUpB);
+  found.key.role = projection == "down"
+                       ? (side == "A" ? kDownA : kDownB)
+                       : (side == "A" ? kGateAndUpA : kGateAndUpB);
   return found;
 }
 
@@ -104,8 +104,8 @@ absl::StatusOr<Tensor> FromWrapper(const Tensor& wrapper, Role role,
                      experts, " experts in dimension ", dim));
   }
   if (IsA(role)) return UnfoldColumns(wrapper, experts);
-  return Reshape(wrapper, {experts, wrapper.shape()[0] / experts,
-                           wrapper.shape()[1]});
+  return Reshape(wrapper,
+                 {experts, wrapper.shape()[0] / experts, wrapper.shape()[1]});
 }
 
 // What has come of a layer's LoRA.
@@ -150,7 +150,8 @@ class LoraCollector {
             Merge(layer, static_cast<Role>(role));
         const std::string key = absl::StrCat(name, ".", kNativeNames[role]);
         if (!tensor.ok()) {
-          return Annotate(tensor.status(), absl::StrCat("tensor \"", key, "\""));
+          return Annotate(tensor.status(),
+                          absl::StrCat("tensor \"", key, "\""));
         }
         if (!tensor->has_value()) continue;
         WINDLASS_RETURN_IF_ERROR(native->Add(key, **tensor, layer.origin));
@@ -196,10 +197,9 @@ class LoraCollector {
                              absl::string_view projection) const {
     for (int64_t expert = 0; expert < moe_.experts; ++expert) {
       if (!experts.empty() && experts[expert].source() != nullptr) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("found no ", projection, " of expert ", expert,
-                       ", expected ", moe_.experts, " experts (",
-                       moe_.experts_field, ")"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "found no ", projection, " of expert ", expert, ", expected ",
+          moe_.experts, " experts (", moe_.experts_field, ")"));
     }
     return absl::OkStatus();
   }
@@ -249,10 +249,10 @@ absl::Status ExpertLoraStep::ToHf(const NamedTensor& native,
   auto emit = [&](const Tensor& matrix, int64_t expert,
                   absl::string_view projection) -> absl::Status {
     WINDLASS_ASSIGN_OR_RETURN(Tensor weight, Transpose(matrix));
-    hf->push_back({absl::StrCat(key->layer, ".", expert, ".", projection,
-                                IsA(key->role) ? ".lora_A" : ".lora_B",
-                                ".weight"),
-                   std::move(weight)});
+    hf->push_back(
+        {absl::StrCat(key->layer, ".", expert, ".", projection,
+                      IsA(key->role) ? ".lora_A" : ".lora_B", ".weight"),
+         std::move(weight)});
     return absl::OkStatus();
   };
   for (int64_t expert = 0; expert < moe_.experts; ++expert) {

@@ -45,7 +45,7 @@ std::optional<ExpertKey> ParseExpertKey(absl::string_view name) {
                       &projection)) {
     return std::nullopt;
   }
-  key.projection = projection == "gate"  ? kGateProj
+  key.projection = projection == "gate" ? kGateProj
                    : projection == "up" ? kUpProj
                                         : kDownProj;
   return key;
@@ -112,8 +112,8 @@ class ExpertGroup {
     for (int64_t i = 0; i < end_ - begin_; ++i) {
       for (int projection = 0; projection < kProjections; ++projection) {
         if (tensors_[projection][i].source() != nullptr) continue;
-        missing->push_back(HfName(layer_, begin_ + i,
-                                  static_cast<Projection>(projection)));
+        missing->push_back(
+            HfName(layer_, begin_ + i, static_cast<Projection>(projection)));
       }
     }
   }
@@ -127,23 +127,22 @@ class ExpertGroup {
                      const Tensor& tensor) {
     const int dim = key.projection == kDownProj ? 1 : 0;
     if (tensor.rank() != 2 || tensor.shape()[dim] != moe_.intermediate) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          Quoted(name), ": found ", tensor.ToString(), ", expected ",
-          moe_.intermediate, " in dimension ", dim, " (",
-          moe_.intermediate_field, ")"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(name), ": found ", tensor.ToString(),
+                       ", expected ", moe_.intermediate, " in dimension ", dim,
+                       " (", moe_.intermediate_field, ")"));
     }
     const int64_t hidden = tensor.shape()[1 - dim];
     if (hidden_ < 0) hidden_ = hidden;
     if (hidden != hidden_) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(Quoted(name), ": found ", tensor.ToString(),
-                       ", expected ", hidden_, " in dimension ", 1 - dim,
-                       " as the layer's other experts"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(name), ": found ", tensor.ToString(), ", expected ", hidden_,
+          " in dimension ", 1 - dim, " as the layer's other experts"));
     }
     if (DTypeBits(tensor.dtype()) <= 8 && tensor.dtype() != moe_.dtype) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(Quoted(name), ": found ", tensor.ToString(),
-                       " without a scale, expected a dtype of 16 bits or more"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(name), ": found ", tensor.ToString(),
+          " without a scale, expected a dtype of 16 bits or more"));
     }
     return absl::OkStatus();
   }
@@ -162,11 +161,10 @@ absl::Status MissingExperts(std::vector<std::string> missing) {
   for (size_t i = 0; i < std::min<size_t>(missing.size(), 5); ++i) {
     absl::StrAppend(&names, i == 0 ? "" : ", ", "\"", missing[i], "\"");
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("expert weights are missing: found no ", names,
-                   missing.size() > 5
-                       ? absl::StrCat(" and ", missing.size() - 5, " more")
-                       : ""));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "expert weights are missing: found no ", names,
+      missing.size() > 5 ? absl::StrCat(" and ", missing.size() - 5, " more")
+                         : ""));
 }
 
 // A scale whose weight is FP8: nobody has multiplied it in.
@@ -189,17 +187,17 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
       if (!absl::EndsWith(name, kScale)) {
         WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
       } else if (IsUnusedScale(hf, name)) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            Quoted(name), ": found a scale of FP8 weights, which this adapter "
-                          "does not dequantise"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(Quoted(name),
+                         ": found a scale of FP8 weights, which this adapter "
+                         "does not dequantise"));
       }
       continue;
     }
     if (key->expert >= moe_.experts) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(Quoted(name), ": found expert ", key->expert,
-                       ", expected ", moe_.experts, " experts (",
-                       moe_.experts_field, ")"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(name), ": found expert ", key->expert, ", expected ",
+          moe_.experts, " experts (", moe_.experts_field, ")"));
     }
     ExpertGroup& group =
         groups.try_emplace(key->layer, moe_, key->layer, begin, end)
@@ -207,10 +205,9 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
     if (key->expert < begin || key->expert >= end) continue;
     WINDLASS_RETURN_IF_ERROR(group.Add(*key, name, tensor));
     if (!group.Complete(key->projection)) continue;
-    WINDLASS_ASSIGN_OR_RETURN(NamedTensor merged,
-                              group.Merge(key->projection));
-    WINDLASS_RETURN_IF_ERROR(native.Add(std::move(merged.name),
-                                        std::move(merged.tensor), name));
+    WINDLASS_ASSIGN_OR_RETURN(NamedTensor merged, group.Merge(key->projection));
+    WINDLASS_RETURN_IF_ERROR(
+        native.Add(std::move(merged.name), std::move(merged.tensor), name));
   }
   std::vector<std::string> missing;
   for (const auto& [layer, group] : groups) group.AppendMissing(&missing);
@@ -232,19 +229,19 @@ absl::Status ExpertsStep::ToHf(const NamedTensor& native,
     return absl::InvalidArgumentError("expected a name with layers.N");
   }
   // What stood before "layers." is not kept: the reference replaces it.
-  const bool prefix = moe_.uses_model_prefix.value_or(
-      absl::StartsWith(native.name, "model."));
-  const std::string layer = absl::StrCat(prefix ? "model." : "", "layers.",
-                                         number, ".mlp.experts");
+  const bool prefix =
+      moe_.uses_model_prefix.value_or(absl::StartsWith(native.name, "model."));
+  const std::string layer =
+      absl::StrCat(prefix ? "model." : "", "layers.", number, ".mlp.experts");
 
   const auto [begin, end] = ExpertRange(moe_.experts, options.device_mesh);
   const Tensor& grouped = native.tensor;
   const int64_t inner = is_down ? 1 : 2;
   const int64_t width = is_down ? moe_.intermediate : 2 * moe_.intermediate;
   if (grouped.rank() != 3 || grouped.shape()[0] != end - begin) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "found ", grouped.ToString(), ", expected ", end - begin,
-        " experts in dimension 0 (", moe_.experts_field, ")"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", grouped.ToString(), ", expected ", end - begin,
+                     " experts in dimension 0 (", moe_.experts_field, ")"));
   }
   if (grouped.shape()[inner] != width) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -6,7 +6,8 @@
 //   native  P layers.L.mlp.experts.gate_and_up_projs    [E, H, 2I]
 //           P layers.L.mlp.experts.down_projs           [E, I, H]
 //
-// The reference: components/moe/state_dict_mixin.py (MoESplitExpertsStateDictMixin).
+// The reference: components/moe/state_dict_mixin.py
+// (MoESplitExpertsStateDictMixin).
 
 #ifndef WINDLASS_ADAPTERS_COMMON_EXPERTS_H_
 #define WINDLASS_ADAPTERS_COMMON_EXPERTS_H_
@@ -35,8 +36,8 @@ class ExpertsStep : public LayoutStep {
 
   absl::Status ToHf(const NamedTensor& native, const ToHfOptions& options,
                     std::vector<NamedTensor>* hf) const override;
-  absl::StatusOr<StateDict> FromHf(
-      const StateDict& hf, const FromHfOptions& options) const override;
+  absl::StatusOr<StateDict> FromHf(const StateDict& hf,
+                                   const FromHfOptions& options) const override;
 
  private:
   const MoeOptions moe_;

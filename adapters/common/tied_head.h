@@ -22,8 +22,8 @@ class TiedHeadStep : public LayoutStep {
 
   absl::Status ToHf(const NamedTensor& native, const ToHfOptions& options,
                     std::vector<NamedTensor>* hf) const override;
-  absl::StatusOr<StateDict> FromHf(
-      const StateDict& hf, const FromHfOptions& options) const override;
+  absl::StatusOr<StateDict> FromHf(const StateDict& hf,
+                                   const FromHfOptions& options) const override;
 
  private:
   const bool tied_;

@@ -25,7 +25,9 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields& options) {
-  WINDLASS_ASSIGN_OR_RETURN(const MoeOptions moe, ReadMoeOptions(config, options, "n_routed_experts"));
+  WINDLASS_ASSIGN_OR_RETURN(
+      const MoeOptions moe,
+      ReadMoeOptions(config, options, "n_routed_experts"));
   std::vector<std::unique_ptr<LayoutStep>> steps;
   steps.push_back(
       std::make_unique<ExpertLoraStep>(moe, /*param_wrapper=*/false));

@@ -43,12 +43,12 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(const MoeOptions moe,
                             ReadMoeOptions(config, options, "num_experts"));
-  WINDLASS_ASSIGN_OR_RETURN(
-      KeyRewriter to_hf, KeyRewriter::Create({KeyRewriter::Substring(
-                             {{kNativeSharedExpert, kHfSharedExpert}})}));
-  WINDLASS_ASSIGN_OR_RETURN(
-      KeyRewriter from_hf, KeyRewriter::Create({KeyRewriter::Substring(
-                               {{kHfSharedExpert, kNativeSharedExpert}})}));
+  WINDLASS_ASSIGN_OR_RETURN(KeyRewriter to_hf,
+                            KeyRewriter::Create({KeyRewriter::Substring(
+                                {{kNativeSharedExpert, kHfSharedExpert}})}));
+  WINDLASS_ASSIGN_OR_RETURN(KeyRewriter from_hf,
+                            KeyRewriter::Create({KeyRewriter::Substring(
+                                {{kHfSharedExpert, kNativeSharedExpert}})}));
   std::vector<std::unique_ptr<LayoutStep>> steps;
   steps.push_back(
       std::make_unique<ExpertLoraStep>(moe, /*param_wrapper=*/false));

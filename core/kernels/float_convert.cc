@@ -93,7 +93,8 @@ float Decode(uint32_t code) {
   } else if (!F.unsigned_zero && magnitude == F.overflow) {
     value = std::numeric_limits<float>::infinity();
   } else if (exponent == 0) {
-    value = std::ldexp(static_cast<float>(mantissa), 1 - F.bias - F.mantissa_bits);
+    value =
+        std::ldexp(static_cast<float>(mantissa), 1 - F.bias - F.mantissa_bits);
   } else {
     value = std::ldexp(static_cast<float>(mantissa | 1u << F.mantissa_bits),
                        static_cast<int>(exponent) - F.bias - F.mantissa_bits);
@@ -217,7 +218,8 @@ void EncodeFromF32(DType dtype, const float* in, int64_t count, char* out) {
     case DType::kF16:
       return EncodeAll<uint16_t>(in, count, out, Encode<kF16>);
     case DType::kF64:
-      return EncodeAll<double>(in, count, out, [](float value) { return value; });
+      return EncodeAll<double>(in, count, out,
+                               [](float value) { return value; });
     case DType::kF8E4M3:
       return EncodeAll<uint8_t>(in, count, out, Encode<kE4M3>);
     case DType::kF8E5M2:

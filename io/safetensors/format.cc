@@ -42,8 +42,8 @@ absl::StatusOr<WeightMap> ReadIndex(const Location& folder,
                             ReadFile(*folder.storage, path, kMaxIndexBytes));
   absl::StatusOr<Json> index = ParseJson(text);
   if (!index.ok()) return Annotate(index.status(), path);
-  const auto found = index->is_object() ? index->find("weight_map")
-                                        : index->end();
+  const auto found =
+      index->is_object() ? index->find("weight_map") : index->end();
   if (found == index->end() || !found->is_object()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": expected an object \"weight_map\""));
@@ -51,16 +51,15 @@ absl::StatusOr<WeightMap> ReadIndex(const Location& folder,
   WeightMap map;
   for (const auto& [key, shard] : found->items()) {
     if (!shard.is_string()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": weight_map: tensor \"", key,
-                       "\": expected a file's name"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": weight_map: tensor \"", key, "\": expected a file's name"));
     }
     std::string file = shard.get<std::string>();
     if (file.empty() || file == "." || file == ".." ||
         absl::StrContains(file, '/') || absl::StrContains(file, '\0')) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path, ": weight_map: tensor \"", key, "\": found \"", file,
-          "\", expected the name of a file in this folder"));
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": weight_map: tensor \"", key, "\": found \"",
+                       file, "\", expected the name of a file in this folder"));
     }
     if (!map.emplace(key, std::move(file)).second) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -82,8 +81,8 @@ absl::Status AddShard(const std::string& name, Checkpoint* checkpoint,
     auto [it, fresh] = origin->emplace(entry.name, name);
     if (!fresh) {
       return absl::InvalidArgumentError(
-          absl::StrCat(file->name(), ": tensor \"", entry.name,
-                       "\": found in ", it->second, " too"));
+          absl::StrCat(file->name(), ": tensor \"", entry.name, "\": found in ",
+                       it->second, " too"));
     }
     WINDLASS_ASSIGN_OR_RETURN(
         Tensor tensor,
@@ -157,10 +156,10 @@ std::vector<Bin> BinsLike(const StateDict& tensors, const Checkpoint& like) {
     bins[bin].tensors.push_back(&tensor);
   }
   if (!tensors.empty()) {
-    bins.erase(std::remove_if(
-                   bins.begin(), bins.end(),
-                   [](const Bin& bin) { return bin.tensors.empty(); }),
-               bins.end());
+    bins.erase(
+        std::remove_if(bins.begin(), bins.end(),
+                       [](const Bin& bin) { return bin.tensors.empty(); }),
+        bins.end());
   }
   return bins;
 }
@@ -204,13 +203,14 @@ bool Aligned(const std::vector<const NamedTensor*>& tensors) {
 PlannedFile LayOut(Bin bin) {
   if (!Aligned(bin.tensors)) {
     // The format allows no hole, but larger elements may go first.
-    absl::c_stable_sort(bin.tensors, [](const NamedTensor* a,
-                                        const NamedTensor* b) {
-      return DTypeBits(a->tensor.dtype()) > DTypeBits(b->tensor.dtype());
-    });
+    absl::c_stable_sort(
+        bin.tensors, [](const NamedTensor* a, const NamedTensor* b) {
+          return DTypeBits(a->tensor.dtype()) > DTypeBits(b->tensor.dtype());
+        });
   }
-  if (absl::c_none_of(bin.metadata,
-                      [](const auto& item) { return item.first == "format"; })) {
+  if (absl::c_none_of(bin.metadata, [](const auto& item) {
+        return item.first == "format";
+      })) {
     bin.metadata.emplace_back("format", "pt");
   }
   std::vector<SafetensorsEntry> entries;
@@ -260,8 +260,8 @@ class SafetensorsFormat : public CheckpointFormat {
   absl::string_view name() const override { return "safetensors"; }
 
   bool Detect(const std::vector<std::string>& names) const override {
-    return absl::c_any_of(names,
-                          [this](absl::string_view name) { return Owns(name); });
+    return absl::c_any_of(
+        names, [this](absl::string_view name) { return Owns(name); });
   }
 
   bool Owns(absl::string_view name) const override {
@@ -276,7 +276,8 @@ class SafetensorsFormat : public CheckpointFormat {
     checkpoint.folder = folder;
     WeightMap index;
     std::vector<std::string> shards;
-    WINDLASS_ASSIGN_OR_RETURN(const std::string index_name, FindIndex(folder, names));
+    WINDLASS_ASSIGN_OR_RETURN(const std::string index_name,
+                              FindIndex(folder, names));
     checkpoint.has_index = !index_name.empty();
     if (checkpoint.has_index) {
       WINDLASS_ASSIGN_OR_RETURN(index, ReadIndex(folder, index_name));
@@ -322,7 +323,8 @@ class SafetensorsFormat : public CheckpointFormat {
       if (absl::EndsWith(name, kIndexSuffix)) found.push_back(name);
     }
     if (found.empty()) return std::string();
-    if (absl::c_linear_search(found, kIndexName)) return std::string(kIndexName);
+    if (absl::c_linear_search(found, kIndexName))
+      return std::string(kIndexName);
     if (found.size() == 1) return found[0];
     return absl::InvalidArgumentError(
         absl::StrCat(folder.path, ": found the indexes ", found[0], " and ",

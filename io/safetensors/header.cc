@@ -71,13 +71,13 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     key_ = std::move(value);
     if (state_ == State::kTensor) return StartField();
     const bool fresh =
-        names_.insert(absl::StrCat(state_ == State::kMetadata ? "m" : "t", key_))
+        names_
+            .insert(absl::StrCat(state_ == State::kMetadata ? "m" : "t", key_))
             .second;
     if (fresh) return true;
-    return Fail(absl::StrCat(state_ == State::kMetadata
-                                 ? "__metadata__: key \""
-                                 : "tensor \"",
-                             key_, "\": found twice"));
+    return Fail(absl::StrCat(
+        state_ == State::kMetadata ? "__metadata__: key \"" : "tensor \"", key_,
+        "\": found twice"));
   }
 
   bool start_object(std::size_t) override {
@@ -143,8 +143,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
-    return Fail(absl::StrCat("the header is not JSON from byte ", position,
-                             " on"));
+    return Fail(
+        absl::StrCat("the header is not JSON from byte ", position, " on"));
   }
 
  private:
@@ -152,8 +152,9 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   enum Field { kOther = 0, kDType = 1, kShape = 2, kOffsets = 4 };
 
   static const char* FieldName(int field) {
-    return field == kDType ? "dtype"
-                           : field == kShape ? "shape" : "data_offsets";
+    return field == kDType   ? "dtype"
+           : field == kShape ? "shape"
+                             : "data_offsets";
   }
 
   bool StartField() {
@@ -205,13 +206,13 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     } else if (state_ == State::kMetadata) {
       where = absl::StrCat("__metadata__: key \"", key_, "\"");
     } else if (state_ == State::kRoot) {
-      where = key_ == "__metadata__" ? key_
-                                     : absl::StrCat("tensor \"", key_, "\"");
+      where =
+          key_ == "__metadata__" ? key_ : absl::StrCat("tensor \"", key_, "\"");
     } else {
       where = absl::StrCat("tensor \"", entry_.name, "\": ", key_);
     }
-    return Fail(absl::StrCat(where, ": found ", found, ", expected ",
-                             expected));
+    return Fail(
+        absl::StrCat(where, ": found ", found, ", expected ", expected));
   }
 
   bool Skip() {
@@ -251,8 +252,8 @@ absl::Status CheckLayout(int64_t data_bytes,
   int64_t expected = 0;
   for (const SafetensorsEntry& entry : *tensors) {
     const std::string where = absl::StrCat("tensor \"", entry.name, "\"");
-    const std::string offsets = absl::StrCat("data_offsets [", entry.begin,
-                                             ", ", entry.end, ")");
+    const std::string offsets =
+        absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, ")");
     if (entry.end < entry.begin) {
       return absl::InvalidArgumentError(
           absl::StrCat(where, ": ", offsets, " end before they begin"));
@@ -263,23 +264,23 @@ absl::Status CheckLayout(int64_t data_bytes,
           absl::StrCat(where, ": ", bytes.status().message()));
     }
     if (entry.end - entry.begin != *bytes) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, ": ", offsets, " hold ", entry.end - entry.begin,
-          " bytes, shape ", ShapeString(entry.shape), " of ",
-          DTypeName(entry.dtype), " needs ", *bytes));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": ", offsets, " hold ", entry.end - entry.begin,
+                       " bytes, shape ", ShapeString(entry.shape), " of ",
+                       DTypeName(entry.dtype), " needs ", *bytes));
     }
     if (entry.begin != expected) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          where, ": ", offsets, " leave ",
-          entry.begin < expected ? "an overlap" : "a hole",
-          ", expected them to begin at ", expected));
+      return absl::InvalidArgumentError(
+          absl::StrCat(where, ": ", offsets, " leave ",
+                       entry.begin < expected ? "an overlap" : "a hole",
+                       ", expected them to begin at ", expected));
     }
     expected = entry.end;
   }
   if (expected != data_bytes) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the tensors take ", expected, " bytes, the file holds ",
-                     data_bytes, expected > data_bytes ? ": it is cut short" : ""));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the tensors take ", expected, " bytes, the file holds ", data_bytes,
+        expected > data_bytes ? ": it is cut short" : ""));
   }
   return absl::OkStatus();
 }
@@ -291,8 +292,8 @@ void AppendJsonString(absl::string_view text, std::string* out) {
 
 }  // namespace
 
-absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(
-    absl::string_view json, int64_t data_bytes) {
+absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json,
+                                                         int64_t data_bytes) {
   SafetensorsHeader header;
   // nlohmann takes a NUL for the end of the text; the format does not.
   if (const size_t nul = json.find('\0'); nul != json.npos) {

@@ -39,13 +39,12 @@ struct SafetensorsHeader {
 
 // Reads a file's header and checks every rule of the format: InvalidArgument
 // says "file: tensor: what was found, what was expected". Reads no data.
-absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(
-    const ByteSource& file);
+absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const ByteSource& file);
 
 // The same for the JSON text, of a file with `data_bytes` of data. Messages
 // start with the tensor.
-absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(
-    absl::string_view json, int64_t data_bytes);
+absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json,
+                                                         int64_t data_bytes);
 
 // What a file starts with up to its data, padded with spaces so that the data
 // starts at a multiple of `alignment` (of 8, or it is 8). Tensors are written

@@ -40,9 +40,9 @@ class MemoryReadableFile : public ReadableFile {
     const std::lock_guard<std::mutex> lock(contents_->mutex);
     const int64_t have = contents_->bytes.size();
     if (offset > have || static_cast<int64_t>(out.size()) > have - offset) {
-      return absl::OutOfRangeError(absl::StrCat(
-          path_, ": wanted ", out.size(), " bytes at ", offset, ", it has ",
-          have));
+      return absl::OutOfRangeError(absl::StrCat(path_, ": wanted ", out.size(),
+                                                " bytes at ", offset,
+                                                ", it has ", have));
     }
     if (out.empty()) return absl::OkStatus();
     std::memcpy(out.data(), contents_->bytes.data() + offset, out.size());

@@ -46,11 +46,12 @@ absl::StatusOr<Location> ResolveLocation(absl::string_view uri) {
   }
   auto it = Storages().find(scheme);
   if (it == Storages().end()) {
-    return absl::NotFoundError(absl::StrCat(
-        uri, ": no storage for \"", scheme, "://\"; known: ",
-        absl::StrJoin(Storages(), ", ", [](std::string* out, const auto& known) {
-          absl::StrAppend(out, known.first, "://");
-        })));
+    return absl::NotFoundError(
+        absl::StrCat(uri, ": no storage for \"", scheme, "://\"; known: ",
+                     absl::StrJoin(Storages(), ", ",
+                                   [](std::string* out, const auto& known) {
+                                     absl::StrAppend(out, known.first, "://");
+                                   })));
   }
   return Location{it->second, std::move(path)};
 }

@@ -60,8 +60,7 @@ class WritableFile {
   // promise that: ResourceExhausted where it cannot be had.
   virtual absl::Status Allocate(int64_t size) = 0;
 
-  virtual absl::Status WriteAt(int64_t offset,
-                               absl::Span<const char> data) = 0;
+  virtual absl::Status WriteAt(int64_t offset, absl::Span<const char> data) = 0;
 
   // Copies `size` bytes from a source, by the cheapest way that the two have
   // in common. `buffer` is working memory of at least a page.

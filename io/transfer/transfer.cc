@@ -265,9 +265,9 @@ absl::Status CommitTemporaries(const TransferPlan& plan,
         JoinPath(directory.path, file.name)));
   }
   for (const ClosingFile& file : plan.closing) {
-    WINDLASS_RETURN_IF_ERROR(
-        WriteFile(*directory.storage, JoinPath(directory.path, file.name),
-                  file.contents, options.sync));
+    WINDLASS_RETURN_IF_ERROR(WriteFile(*directory.storage,
+                                       JoinPath(directory.path, file.name),
+                                       file.contents, options.sync));
     if (options.bytes_done != nullptr) {
       options.bytes_done->fetch_add(file.contents.size());
     }

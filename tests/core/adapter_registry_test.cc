@@ -45,8 +45,8 @@ AdapterInfo MakeInfo(const char* name, const char* architecture,
 }
 
 const AdapterRegistrar first(MakeInfo("first", "FirstForCausalLM", "first_t"));
-const AdapterRegistrar second(
-    MakeInfo("second", "SecondForCausalLM", "second_t"));
+const AdapterRegistrar second(MakeInfo("second", "SecondForCausalLM",
+                                       "second_t"));
 
 std::string FoundBy(const char* config) {
   return (*AdapterRegistry::FindByConfig(ModelConfig::Parse(config).value()))
@@ -57,8 +57,9 @@ TEST(AdapterRegistryTest, ArchitecturesComeBeforeModelType) {
   EXPECT_EQ(FoundBy(R"({"architectures": ["Other", "FirstForCausalLM"],
                         "model_type": "second_t"})"),
             "first");
-  EXPECT_EQ(FoundBy(R"({"architectures": ["Other"], "model_type": "second_t"})"),
-            "second");
+  EXPECT_EQ(
+      FoundBy(R"({"architectures": ["Other"], "model_type": "second_t"})"),
+      "second");
   EXPECT_EQ(FoundBy(R"({"model_type": "first_t"})"), "first");
 }
 

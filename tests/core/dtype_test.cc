@@ -35,10 +35,10 @@ TEST(ByteSizeTest, MultipliesTheShape) {
     Shape shape;
     int64_t bytes;
   } kCases[] = {
-      {DType::kF32, {}, 4},         {DType::kF32, {0, 5}, 0},
-      {DType::kBF16, {3, 5}, 30},   {DType::kBool, {7}, 7},
-      {DType::kF4, {4}, 2},         {DType::kF6E2M3, {4}, 3},
-      {DType::kC64, {2}, 16},       {DType::kF8E8M0, {3}, 3},
+      {DType::kF32, {}, 4},       {DType::kF32, {0, 5}, 0},
+      {DType::kBF16, {3, 5}, 30}, {DType::kBool, {7}, 7},
+      {DType::kF4, {4}, 2},       {DType::kF6E2M3, {4}, 3},
+      {DType::kC64, {2}, 16},     {DType::kF8E8M0, {3}, 3},
   };
   for (const auto& c : kCases) {
     ASSERT_OK_AND_ASSIGN(const int64_t bytes, ByteSize(c.dtype, c.shape));

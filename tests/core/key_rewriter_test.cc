@@ -43,8 +43,9 @@ TEST(KeyRewriterTest, RefusesBadRules) {
               StatusIs(invalid, HasSubstr("(a")));
   EXPECT_THAT(KeyRewriter::Create({KeyRewriter::Regex("a", R"(\1)")}),
               StatusIs(invalid, HasSubstr("\\1")));
-  EXPECT_THAT(KeyRewriter::Create({KeyRewriter::Exact({{"a", "b"}, {"a", "c"}})}),
-              StatusIs(invalid, HasSubstr("\"a\"")));
+  EXPECT_THAT(
+      KeyRewriter::Create({KeyRewriter::Exact({{"a", "b"}, {"a", "c"}})}),
+      StatusIs(invalid, HasSubstr("\"a\"")));
 }
 
 TEST(KeyRewriterTest, RewritesADictInItsOrder) {
@@ -52,9 +53,8 @@ TEST(KeyRewriterTest, RewritesADictInItsOrder) {
   StateDict dict;
   ASSERT_OK(dict.Insert("b", tensor));
   ASSERT_OK(dict.Insert("a", tensor));
-  ASSERT_OK_AND_ASSIGN(
-      const KeyRewriter rewriter,
-      KeyRewriter::Create({KeyRewriter::Exact({{"b", "z"}})}));
+  ASSERT_OK_AND_ASSIGN(const KeyRewriter rewriter,
+                       KeyRewriter::Create({KeyRewriter::Exact({{"b", "z"}})}));
   ASSERT_OK_AND_ASSIGN(const StateDict out, rewriter.RewriteAll(dict));
   EXPECT_THAT(Names(out), ElementsAre("z", "a"));
 }
@@ -64,9 +64,8 @@ TEST(KeyRewriterTest, RefusesTwoKeysThatEndAsOne) {
   StateDict dict;
   ASSERT_OK(dict.Insert("a", tensor));
   ASSERT_OK(dict.Insert("b", tensor));
-  ASSERT_OK_AND_ASSIGN(
-      const KeyRewriter rewriter,
-      KeyRewriter::Create({KeyRewriter::Exact({{"b", "a"}})}));
+  ASSERT_OK_AND_ASSIGN(const KeyRewriter rewriter,
+                       KeyRewriter::Create({KeyRewriter::Exact({{"b", "a"}})}));
   EXPECT_THAT(rewriter.RewriteAll(dict),
               StatusIs(absl::StatusCode::kAlreadyExists,
                        AllOf(HasSubstr("\"a\""), HasSubstr("\"b\""))));

@@ -24,8 +24,8 @@ TEST(ModelConfigTest, LooksInTextConfigFirst) {
 }
 
 TEST(ModelConfigTest, NamesTheFieldAndWhatWasFound) {
-  const ModelConfig config = Parse(
-      R"({"a": "x", "b": 1.5, "c": 0, "d": 1, "torch_dtype": "float7"})");
+  const ModelConfig config =
+      Parse(R"({"a": "x", "b": 1.5, "c": 0, "d": 1, "torch_dtype": "float7"})");
   const auto invalid = absl::StatusCode::kInvalidArgument;
   EXPECT_THAT(config.GetPositiveInt("z"),
               StatusIs(absl::StatusCode::kNotFound,
@@ -55,9 +55,9 @@ TEST(ModelConfigTest, ReadsArchitecturesAndModelType) {
   EXPECT_THAT(config.Architectures().value(), ElementsAre("A", "B"));
   EXPECT_EQ(config.ModelType().value(), "t");
   EXPECT_THAT(Parse("{}").Architectures().value(), IsEmpty());
-  EXPECT_THAT(Parse(R"({"architectures": "A"})").Architectures(),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("architectures")));
+  EXPECT_THAT(
+      Parse(R"({"architectures": "A"})").Architectures(),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("architectures")));
 }
 
 TEST(ModelConfigTest, RefusesWhatIsNoObject) {

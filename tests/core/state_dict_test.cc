@@ -21,7 +21,8 @@ class StateDictTest : public ::testing::Test {
 
 TEST_F(StateDictTest, KeepsTheOrderGiven) {
   StateDict dict;
-  for (const char* name : {"b", "a", "c"}) ASSERT_OK(dict.Insert(name, tensor_));
+  for (const char* name : {"b", "a", "c"})
+    ASSERT_OK(dict.Insert(name, tensor_));
   EXPECT_THAT(Names(dict), ElementsAre("b", "a", "c"));
   EXPECT_EQ(dict.size(), 3u);
 }

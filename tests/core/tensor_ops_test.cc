@@ -33,11 +33,12 @@ void ExpectRegionsAgree(const Tensor& tensor, std::mt19937* random) {
   for (int i = 0; i < 200; ++i) {
     Region region;
     const int64_t begin = (*random)() % count;
-    const int64_t width = 1 + (*random)() % std::min<int64_t>(count - begin, 40);
+    const int64_t width =
+        1 + (*random)() % std::min<int64_t>(count - begin, 40);
     const int64_t stride = width + (*random)() % 30;
     const int64_t rows =
-        1 + (*random)() % std::min<int64_t>(
-                20, (count - begin - width) / stride + 1);
+        1 + (*random)() %
+                std::min<int64_t>(20, (count - begin - width) / stride + 1);
     region.offset = begin * element;
     region.row_bytes = width * element;
     region.rows = rows;
@@ -46,9 +47,9 @@ void ExpectRegionsAgree(const Tensor& tensor, std::mt19937* random) {
     std::string out(rows * to_stride, '\xAA');
     ASSERT_OK(tensor.source()->Read(region, &out[0], to_stride));
     for (int64_t row = 0; row < rows; ++row) {
-      ASSERT_EQ(out.substr(row * to_stride, region.row_bytes),
-                all.substr(region.offset + row * region.stride,
-                           region.row_bytes))
+      ASSERT_EQ(
+          out.substr(row * to_stride, region.row_bytes),
+          all.substr(region.offset + row * region.stride, region.row_bytes))
           << tensor.ToString() << " row " << row << " of " << rows;
     }
   }
@@ -206,8 +207,8 @@ TEST_F(TensorOpsTest, DequantizeMultipliesEachBlockByItsScale) {
     const Tensor weight = MakeTensor(DType::kF8E4M3, {kM, kN}, codes);
     Tensor scale = RandomTensor(DType::kF32, {2, 3}, &random_);
     ASSERT_OK_AND_ASSIGN(scale, Cast(scale, scale_dtype));
-    ASSERT_OK_AND_ASSIGN(
-        const Tensor out, DequantizeBlocks(weight, scale, 128, DType::kBF16));
+    ASSERT_OK_AND_ASSIGN(const Tensor out,
+                         DequantizeBlocks(weight, scale, 128, DType::kBF16));
     const std::string a = Bytes(weight), s = Bytes(scale), b = Bytes(out);
     for (int64_t i = 0; i < kM; ++i) {
       for (int64_t j = 0; j < kN; ++j) {

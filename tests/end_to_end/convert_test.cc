@@ -38,8 +38,7 @@ class ConvertTest : public ::testing::Test {
   void ExpectFailure(const CommandResult& result, int code,
                      const std::string& message) {
     EXPECT_EQ(result.exit_code, code) << result.err;
-    EXPECT_THAT(result.err,
-                AllOf(HasSubstr("convert: "), HasSubstr(message)));
+    EXPECT_THAT(result.err, AllOf(HasSubstr("convert: "), HasSubstr(message)));
     const std::vector<std::string> lines = absl::StrSplit(result.err, '\n');
     EXPECT_THAT(lines, SizeIs(2));
     EXPECT_FALSE(std::filesystem::exists(out_ + "/config.json"));
@@ -59,10 +58,8 @@ TEST_F(ConvertTest, TheExampleThereAndBackIsTheSameButForUpcasts) {
   StateDict expected;
   for (const auto& [name, tensor] : before.tensors) {
     const bool upcast = name.find("dt_bias") != name.npos;
-    ASSERT_OK(
-        expected.Insert(name, Cast(tensor, upcast ? DType::kF32
-                                                  : tensor.dtype())
-                                  .value()));
+    ASSERT_OK(expected.Insert(
+        name, Cast(tensor, upcast ? DType::kF32 : tensor.dtype()).value()));
   }
   EXPECT_EQ(Difference(after.tensors, expected), "");
   const auto files = ReadTestFolder(out_);
@@ -89,9 +86,8 @@ TEST_F(ConvertTest, DryRunWritesNothing) {
   const CommandResult result =
       Convert({"--to=native", "--dry_run", kExample, out_});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out,
-              AllOf(HasSubstr("model-00002-of-00002.safetensors"),
-                    HasSubstr("nothing was written")));
+  EXPECT_THAT(result.out, AllOf(HasSubstr("model-00002-of-00002.safetensors"),
+                                HasSubstr("nothing was written")));
   EXPECT_FALSE(std::filesystem::exists(out_));
 }
 
@@ -118,14 +114,15 @@ TEST_F(ConvertTest, WrongUsageExitsWithTwo) {
                 "regular expression");
   ExpectFailure(Convert({"--to=hf", "--adapter=qwen", in, out_}), 2,
                 "adapter \"qwen\" is unknown");
-  ExpectFailure(Convert({"--to=hf", "--adapter_options={\"x\":1}", in, out_}), 2,
-                "it takes route_linear_attn_fp32_params");
+  ExpectFailure(Convert({"--to=hf", "--adapter_options={\"x\":1}", in, out_}),
+                2, "it takes route_linear_attn_fp32_params");
   ExpectFailure(Convert({"--to=hf", "--adapter_options=x", in, out_}), 2,
                 "--adapter_options");
   ExpectFailure(Convert({"--to=native", "--ep_size=2", in, out_}), 2,
                 "has no experts");
-  ExpectFailure(Convert({"--to=native", "--ep_size=2", "--ep_rank=2", in, out_}),
-                2, "--ep_rank");
+  ExpectFailure(
+      Convert({"--to=native", "--ep_size=2", "--ep_rank=2", in, out_}), 2,
+      "--ep_rank");
 }
 
 TEST_F(ConvertTest, ExplainsWhatIsMissing) {
@@ -135,11 +132,11 @@ TEST_F(ConvertTest, ExplainsWhatIsMissing) {
   std::filesystem::remove(in_ + "/config.json");
   ExpectFailure(Convert({"--to=native", in_, out_}), 1,
                 "--config=PATH or --adapter=NAME");
-  EXPECT_EQ(Convert({"--to=native", absl::StrCat("--config=", kExample,
-                                                 "/config.json"),
-                     in_, out_})
-                .exit_code,
-            0);
+  EXPECT_EQ(
+      Convert({"--to=native",
+               absl::StrCat("--config=", kExample, "/config.json"), in_, out_})
+          .exit_code,
+      0);
   std::filesystem::remove_all(out_);
   EXPECT_EQ(Convert({"--to=native", "--adapter=qwen3_5", in_, out_}).exit_code,
             0);

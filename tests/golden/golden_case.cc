@@ -52,9 +52,9 @@ class Case {
       const Json& step = json_["steps"][i];
       absl::Status status = RunStep(step);
       if (!status.ok()) {
-        return Annotate(status, absl::StrCat("step ", i, " (",
-                                             step["op"].get<std::string>(),
-                                             ")"));
+        return Annotate(
+            status,
+            absl::StrCat("step ", i, " (", step["op"].get<std::string>(), ")"));
       }
     }
     return CheckFacts();
@@ -72,8 +72,7 @@ class Case {
       if (tensor == nullptr) {
         return absl::InternalError(absl::StrCat(name, " lacks ", key.dump()));
       }
-      WINDLASS_RETURN_IF_ERROR(
-          ordered.Insert(key.get<std::string>(), *tensor));
+      WINDLASS_RETURN_IF_ERROR(ordered.Insert(key.get<std::string>(), *tensor));
     }
     return ordered;
   }

@@ -19,12 +19,13 @@ TEST_P(GoldenTest, GivesExactlyWhatTheReferenceGave) {
   EXPECT_OK(RunGoldenCase(GetParam()));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, GoldenTest, ::testing::ValuesIn(FindGoldenCases(kRoot)),
-    [](const ::testing::TestParamInfo<std::string>& info) {
-      return absl::StrReplaceAll(info.param.substr(sizeof(kRoot)),
-                                 {{"/", "_"}, {"-", "_"}, {".", "_"}});
-    });
+INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
+                         ::testing::ValuesIn(FindGoldenCases(kRoot)),
+                         [](const ::testing::TestParamInfo<std::string>& info) {
+                           return absl::StrReplaceAll(
+                               info.param.substr(sizeof(kRoot)),
+                               {{"/", "_"}, {"-", "_"}, {".", "_"}});
+                         });
 
 }  // namespace
 }  // namespace windlass

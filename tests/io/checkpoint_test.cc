@@ -110,12 +110,12 @@ TEST_F(CheckpointTest, SavesTheSameShardsAndSideFiles) {
   ASSERT_OK(Save());
   auto in = ReadTestFolder(In());
   auto out = ReadTestFolder(Out());
-  EXPECT_THAT(out, UnorderedElementsAre(
-                       Key("config.json"), Key("tokenizer.json"),
-                       Key("chat_template.jinja"), Key("modeling.py"),
-                       Key("model-00001-of-00002.safetensors"),
-                       Key("model-00002-of-00002.safetensors"),
-                       Key("model.safetensors.index.json")));
+  EXPECT_THAT(
+      out, UnorderedElementsAre(Key("config.json"), Key("tokenizer.json"),
+                                Key("chat_template.jinja"), Key("modeling.py"),
+                                Key("model-00001-of-00002.safetensors"),
+                                Key("model-00002-of-00002.safetensors"),
+                                Key("model.safetensors.index.json")));
   for (const auto& [name, bytes] : out) {
     if (name == kIndex + 1) continue;
     EXPECT_EQ(bytes, in[name]) << name;
@@ -128,10 +128,9 @@ TEST_F(CheckpointTest, SavesTheSameShardsAndSideFiles) {
 
 TEST_F(CheckpointTest, KeepsMetadataAndAddsTheFormat) {
   WriteTestFile(In() + "/model-00002-of-00002.safetensors",
-                SerializeSafetensorsHeader(
-                    {{"author", "me"}},
-                    std::vector<SafetensorsEntry>{
-                        {"c", DType::kU8, {3}, 0, 3}}) +
+                SerializeSafetensorsHeader({{"author", "me"}},
+                                           std::vector<SafetensorsEntry>{
+                                               {"c", DType::kU8, {3}, 0, 3}}) +
                     "xyz");
   ASSERT_OK(Save());
   ASSERT_OK_AND_ASSIGN(const Checkpoint out, OpenCheckpoint(Out()));
@@ -163,14 +162,16 @@ TEST_F(CheckpointTest, FillsShardsUpToASize) {
   options.max_shard_bytes = 1000;
   options.overwrite = true;
   ASSERT_OK(Save(options));
-  EXPECT_THAT(ReadTestFolder(Out()),
-              UnorderedElementsAre(Key("config.json"), Key("model.safetensors")));
+  EXPECT_THAT(
+      ReadTestFolder(Out()),
+      UnorderedElementsAre(Key("config.json"), Key("model.safetensors")));
 }
 
 TEST_F(CheckpointTest, SavesComputedTensorsWhereTheirFirstSourceLay) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint input, OpenCheckpoint(In()));
   StateDict out;
-  ASSERT_OK_AND_ASSIGN(Tensor cast, Cast(*input.tensors.Find("c"), DType::kF32));
+  ASSERT_OK_AND_ASSIGN(Tensor cast,
+                       Cast(*input.tensors.Find("c"), DType::kF32));
   ASSERT_OK(out.Insert("c32", cast));
   ASSERT_OK(out.Insert("a", *input.tensors.Find("a")));
   ASSERT_OK_AND_ASSIGN(const SavePlan plan, PlanSave(out, input, Out(), {}));
@@ -210,7 +211,8 @@ TEST_F(CheckpointTest, RefusesAnIndexThatDoesNotFitTheShards) {
 }
 
 TEST_F(CheckpointTest, RefusesNamesThatLeaveTheFolder) {
-  for (const char* name : {"../x.safetensors", "/etc/passwd", "a/b", "..", ""}) {
+  for (const char* name :
+       {"../x.safetensors", "/etc/passwd", "a/b", "..", ""}) {
     WriteTestFile(In() + kIndex,
                   absl::StrCat("{\"weight_map\":{\"a\":\"", name, "\"}}"));
     EXPECT_THAT(OpenCheckpoint(In()),
@@ -246,7 +248,8 @@ TEST_F(CheckpointTest, RefusesATruncatedShard) {
 
 TEST_F(CheckpointTest, RefusesAKeyInTwoShards) {
   std::filesystem::remove(In() + kIndex);
-  WriteTestFile(In() + "/model-00003.safetensors", SafetensorsBytes(shards_[0]));
+  WriteTestFile(In() + "/model-00003.safetensors",
+                SafetensorsBytes(shards_[0]));
   EXPECT_THAT(OpenCheckpoint(In()),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("tensor \"a\": found in "
@@ -312,8 +315,9 @@ TEST_F(CheckpointTest, NoticesAnInputThatChangesMeanwhile) {
   const std::string bytes = ReadTestFile(shard);
   std::filesystem::remove(shard);
   WriteTestFile(shard, bytes);
-  EXPECT_THAT(SaveCheckpoint(plan, {}),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(shard)));
+  EXPECT_THAT(
+      SaveCheckpoint(plan, {}),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(shard)));
   EXPECT_TRUE(ReadTestFolder(Out()).empty());
 }
 

@@ -61,8 +61,8 @@ void WriteTestCheckpoint(const std::string& folder,
   std::filesystem::create_directories(folder);
   Json index;
   for (size_t i = 0; i < shards.size(); ++i) {
-    const std::string name = absl::StrFormat(
-        "model-%05d-of-%05d.safetensors", i + 1, shards.size());
+    const std::string name =
+        absl::StrFormat("model-%05d-of-%05d.safetensors", i + 1, shards.size());
     WriteTestFile(absl::StrCat(folder, "/", name), SafetensorsBytes(shards[i]));
     for (const auto& [key, tensor] : shards[i]) index["weight_map"][key] = name;
   }

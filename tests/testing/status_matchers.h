@@ -43,9 +43,9 @@ MATCHER_P2(StatusIs, code, message, "") {
 #define WINDLASS_TEST_CONCAT(a, b) WINDLASS_TEST_CONCAT_INNER(a, b)
 
 // ASSERT_OK_AND_ASSIGN(Tensor t, Cast(...));
-#define ASSERT_OK_AND_ASSIGN(left, expression)                         \
-  auto WINDLASS_TEST_CONCAT(or_, __LINE__) = (expression);             \
-  ASSERT_OK(WINDLASS_TEST_CONCAT(or_, __LINE__));                      \
+#define ASSERT_OK_AND_ASSIGN(left, expression)             \
+  auto WINDLASS_TEST_CONCAT(or_, __LINE__) = (expression); \
+  ASSERT_OK(WINDLASS_TEST_CONCAT(or_, __LINE__));          \
   left = *std::move(WINDLASS_TEST_CONCAT(or_, __LINE__))
 
 #endif  // WINDLASS_TESTS_TESTING_STATUS_MATCHERS_H_

@@ -49,9 +49,9 @@ class ExpertsTest : public ::testing::Test {
       for (const char* projection : {"gate_proj", "up_proj", "down_proj"}) {
         const bool down = projection[0] == 'd';
         if (Name(e, projection) == without) continue;
-        hf.Insert(Name(e, projection),
-                  RandomTensor(dtype, down ? Shape{6, 4} : Shape{4, 6},
-                               &random_))
+        hf.Insert(
+              Name(e, projection),
+              RandomTensor(dtype, down ? Shape{6, 4} : Shape{4, 6}, &random_))
             .IgnoreError();
       }
     }
@@ -127,7 +127,8 @@ TEST_F(ExpertsTest, RefusesFp8ExpertsWithoutScale) {
 
 TEST_F(ExpertsTest, DropsAScaleOnlyWhereNoFp8WeightNeedsIt) {
   StateDict hf;
-  ASSERT_OK(hf.Insert("a.weight", RandomTensor(DType::kBF16, {2, 2}, &random_)));
+  ASSERT_OK(
+      hf.Insert("a.weight", RandomTensor(DType::kBF16, {2, 2}, &random_)));
   ASSERT_OK(hf.Insert("a.weight_scale_inv",
                       RandomTensor(DType::kF32, {1, 1}, &random_)));
   ASSERT_OK_AND_ASSIGN(const StateDict native, step_.FromHf(hf, {}));
@@ -228,7 +229,8 @@ TEST_F(ExpertLoraTest, BothFormsComeBack) {
 TEST_F(ExpertLoraTest, FoldsRowsByExpertAndColumnsByRank) {
   const StateDict hf = ToHf(ExpertLoraStep(TestMoe(), true), false);
   const std::string layer = "base_model.model.model.layers.0.mlp.experts.";
-  const std::string down_a = ReadAll(*native_.Find(layer + "lora_down_A")).value();
+  const std::string down_a =
+      ReadAll(*native_.Find(layer + "lora_down_A")).value();
   const std::string lora_b = ReadAll(*hf.Find(layer + "lora_B.weight")).value();
   for (int e = 0; e < 3; ++e) {
     for (int i = 0; i < 4; ++i) {
@@ -263,8 +265,8 @@ TEST_F(ExpertLoraTest, RefusesARankThatDoesNotDivide) {
 TEST(BlockFp8Test, MultipliesAndDropsTheScale) {
   std::mt19937 random(8);
   StateDict hf;
-  ASSERT_OK(hf.Insert("a.weight",
-                      RandomTensor(DType::kF8E4M3, {130, 4}, &random)));
+  ASSERT_OK(
+      hf.Insert("a.weight", RandomTensor(DType::kF8E4M3, {130, 4}, &random)));
   // More blocks than the weight has: the reference ignores them.
   ASSERT_OK(hf.Insert("a.weight_scale_inv",
                       RandomTensor(DType::kF32, {3, 2}, &random)));
@@ -278,15 +280,15 @@ TEST(BlockFp8Test, MultipliesAndDropsTheScale) {
 TEST(BlockFp8Test, RefusesAWeightWithoutItsWholeScale) {
   std::mt19937 random(9);
   StateDict hf;
-  ASSERT_OK(hf.Insert("a.weight",
-                      RandomTensor(DType::kF8E4M3, {130, 4}, &random)));
+  ASSERT_OK(
+      hf.Insert("a.weight", RandomTensor(DType::kF8E4M3, {130, 4}, &random)));
   EXPECT_THAT(BlockFp8Step(DType::kBF16).FromHf(hf, {}),
               StatusIs(kInvalid, HasSubstr("\"a.weight_scale_inv\"")));
   ASSERT_OK(hf.Insert("a.weight_scale_inv",
                       RandomTensor(DType::kF32, {1, 1}, &random)));
   EXPECT_THAT(BlockFp8Step(DType::kBF16).FromHf(hf, {}),
-              StatusIs(kInvalid, AllOf(HasSubstr("\"a.weight\""),
-                                       HasSubstr("[2, 1]"))));
+              StatusIs(kInvalid,
+                       AllOf(HasSubstr("\"a.weight\""), HasSubstr("[2, 1]"))));
 }
 
 TEST(TiedHeadTest, FillsAMissingHeadOnlyWhenTied) {

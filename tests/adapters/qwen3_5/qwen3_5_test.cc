@@ -42,8 +42,7 @@ TEST(Fp32ParamsTest, StripsAndRoutesEveryEdgeCase) {
       {"x.my_linear_attn._fp32_params.A_log",
        "x.my_linear_attn._fp32_params.A_log",
        "x.my_linear_attn._fp32_params.A_log"},
-      {"x.linear_attn2._fp32_params.A_log",
-       "x.linear_attn2._fp32_params.A_log",
+      {"x.linear_attn2._fp32_params.A_log", "x.linear_attn2._fp32_params.A_log",
        "x.linear_attn2._fp32_params.A_log"},
       {"x.self_attn._fp32_params.A_log", "x.self_attn._fp32_params.A_log",
        "x.self_attn._fp32_params.A_log"},
@@ -105,9 +104,9 @@ class Qwen3_5AdapterTest : public ::testing::Test {
 };
 
 TEST_F(Qwen3_5AdapterTest, UpcastsGatesOfEveryFloatDType) {
-  for (DType dtype : {DType::kBF16, DType::kF16, DType::kF32, DType::kF64,
-                      DType::kF8E4M3, DType::kF8E5M2, DType::kI32, DType::kU8,
-                      DType::kBool, DType::kC64}) {
+  for (DType dtype :
+       {DType::kBF16, DType::kF16, DType::kF32, DType::kF64, DType::kF8E4M3,
+        DType::kF8E5M2, DType::kI32, DType::kU8, DType::kBool, DType::kC64}) {
     StateDict hf;
     const Tensor tensor = One(dtype);
     ASSERT_OK(hf.Insert("m.linear_attn.A_log", tensor));
@@ -161,11 +160,11 @@ TEST_F(Qwen3_5AdapterTest, HonoursTheExclusionOnTheWayToHf) {
   ToHfOptions options;
   ASSERT_OK_AND_ASSIGN(options.exclude_key_regex,
                        NameFilter::Create(".*_extra_state.*"));
-  EXPECT_THAT(adapter_
-                  .ConvertSingleTensorToHf("m._extra_state", One(DType::kU8),
-                                           options)
-                  .value(),
-              IsEmpty());
+  EXPECT_THAT(
+      adapter_
+          .ConvertSingleTensorToHf("m._extra_state", One(DType::kU8), options)
+          .value(),
+      IsEmpty());
 }
 
 TEST_F(Qwen3_5AdapterTest, ForcesF32ForFloatGatesOnly) {

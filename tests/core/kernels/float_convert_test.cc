@@ -79,13 +79,13 @@ TEST(FloatConvertTest, EncodesWithRoundingToNearestEven) {
       {DType::kBF16, 3.14159f, 0x4049},
       {DType::kBF16, 3.4e38f, 0x7F80},
       {DType::kF8E4M3, 448.0f, 0x7E},
-      {DType::kF8E4M3, 464.0f, 0x7E},   // a tie, to even
-      {DType::kF8E4M3, 464.1f, 0x7F},   // too large: NaN
+      {DType::kF8E4M3, 464.0f, 0x7E},  // a tie, to even
+      {DType::kF8E4M3, 464.1f, 0x7F},  // too large: NaN
       {DType::kF8E4M3, -1000.0f, 0xFF},
       {DType::kF8E4M3, -kInf, 0xFF},
       {DType::kF8E4M3, -0.0f, 0x80},
-      {DType::kF8E4M3, 17.0f, 0x58},    // between 16 and 18, to even
-      {DType::kF8E4M3, 19.0f, 0x5A},    // between 18 and 20, to even
+      {DType::kF8E4M3, 17.0f, 0x58},  // between 16 and 18, to even
+      {DType::kF8E4M3, 19.0f, 0x5A},  // between 18 and 20, to even
       {DType::kF8E4M3, std::ldexp(1.0f, -10), 0x00},
       {DType::kF8E4M3, std::ldexp(3.0f, -10), 0x02},
       {DType::kF8E5M2, 61440.0f, 0x7C},

@@ -69,11 +69,11 @@ TEST_P(SafetensorsRuleTest, IsJudgedAsTheReferenceLibraryDoes) {
   EXPECT_EQ(keys, GetParam().keys);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, SafetensorsRuleTest, ::testing::ValuesIn(RuleCases()),
-    [](const ::testing::TestParamInfo<RuleCase>& info) {
-      return info.param.name;
-    });
+INSTANTIATE_TEST_SUITE_P(All, SafetensorsRuleTest,
+                         ::testing::ValuesIn(RuleCases()),
+                         [](const ::testing::TestParamInfo<RuleCase>& info) {
+                           return info.param.name;
+                         });
 
 TEST(SafetensorsHeaderTest, SaysWhatWasFoundAndWhatWasExpected) {
   const struct {
@@ -163,12 +163,13 @@ TEST(SafetensorsHeaderTest, WritesAnEmptyFile) {
 // Every prefix of a good file is refused, and none crashes.
 TEST(SafetensorsHeaderTest, RefusesEveryTruncation) {
   const std::string whole =
-      SerializeSafetensorsHeader({{"format", "pt"}},
-                                 std::vector<SafetensorsEntry>{
-                                     {"a", DType::kBF16, {2, 3}, 0, 12}}) +
+      SerializeSafetensorsHeader(
+          {{"format", "pt"}},
+          std::vector<SafetensorsEntry>{{"a", DType::kBF16, {2, 3}, 0, 12}}) +
       std::string(12, 'x');
   for (size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_FALSE(ReadSafetensorsHeader(MemorySource(whole.substr(0, size))).ok())
+    EXPECT_FALSE(
+        ReadSafetensorsHeader(MemorySource(whole.substr(0, size))).ok())
         << size;
   }
   EXPECT_OK(ReadSafetensorsHeader(MemorySource(whole)));

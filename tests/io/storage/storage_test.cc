@@ -22,7 +22,9 @@ class StorageTest : public ::testing::TestWithParam<std::string> {
       : root_(ResolveLocation(absl::StrCat(GetParam(), MakeTestFolder()))
                   .value()) {}
 
-  std::string Path(absl::string_view name) { return JoinPath(root_.path, name); }
+  std::string Path(absl::string_view name) {
+    return JoinPath(root_.path, name);
+  }
   Storage& storage() { return *root_.storage; }
 
   const Location root_;
@@ -60,8 +62,7 @@ TEST_P(StorageTest, CopiesFromASource) {
   ASSERT_OK(out->CopyFrom(source, 1, text.size() - 1, 0,
                           absl::MakeSpan(&buffer[0], buffer.size())));
   ASSERT_OK(out->Close());
-  EXPECT_EQ(ReadFile(storage(), Path("copy"), 1 << 20).value(),
-            text.substr(1));
+  EXPECT_EQ(ReadFile(storage(), Path("copy"), 1 << 20).value(), text.substr(1));
 }
 
 TEST_P(StorageTest, CopiesFromAFileOfItsOwn) {
@@ -114,15 +115,16 @@ TEST_P(StorageTest, NoticesATruncatedInput) {
   ASSERT_OK(again->WriteAt(0, {'x'}));
   ASSERT_OK(again->Close());
   if (GetParam() == "mem://") return;  // a new file there, as after a rename
-  EXPECT_THAT(in->CheckUnchanged(),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("changed")));
+  EXPECT_THAT(
+      in->CheckUnchanged(),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("changed")));
   std::string out(10, '\0');
   EXPECT_THAT(in->ReadAt(0, absl::MakeSpan(&out[0], 10)),
               StatusIs(absl::StatusCode::kOutOfRange, HasSubstr("truncated")));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, StorageTest, ::testing::Values("file://", "mem://"),
+INSTANTIATE_TEST_SUITE_P(All, StorageTest,
+                         ::testing::Values("file://", "mem://"),
                          [](const ::testing::TestParamInfo<std::string>& info) {
                            return info.param.substr(0, info.param.find(':'));
                          });

@@ -58,6 +58,19 @@ def windlass_deps():
         sha256 = "a22461d13119ac5c78f205d3df1db13403e58ce1bb1794edc9313677313f4a9d",
         url = "https://github.com/nlohmann/json/releases/download/v3.11.3/include.zip",
     )
+    _archive(
+        name = "xxhash",
+        build_file = "@windlass//third_party:xxhash.BUILD.bazel",
+        sha256 = "aae608dfe8213dfd05d909a57718ef82f30722c392344583d3f39050c7f29a80",
+        strip_prefix = "xxHash-0.8.3",
+        url = "https://github.com/Cyan4973/xxHash/archive/refs/tags/v0.8.3.tar.gz",
+    )
+    _archive(
+        name = "boringssl",
+        sha256 = "ef73e453c2f60f37a8f1d30e0458da76ed6695f44768fb20067624205b076df6",
+        strip_prefix = "boringssl-0.20250311.0",
+        url = "https://github.com/google/boringssl/releases/download/0.20250311.0/boringssl-0.20250311.0.tar.gz",
+    )
 
 def windlass_dev_deps():
     """What only Windlass's own tests and benchmarks need."""

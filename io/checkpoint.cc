@@ -1,17 +1,20 @@
 #include "windlass/io/checkpoint.h"
 
+#include <map>
+#include <optional>
+
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/transfer/digest.h"
+#include "windlass/io/transfer/progress_log.h"
 
 namespace windlass {
 namespace {
-
-// While it is in an output folder, a conversion into it is not complete.
-constexpr absl::string_view kUnfinished = ".windlass-unfinished";
 
 std::vector<const CheckpointFormat*>& Formats() {
   static auto* const formats = new std::vector<const CheckpointFormat*>;
@@ -33,7 +36,7 @@ bool OwnedByAFormat(absl::string_view name) {
 
 // Files of a model that go along: settings, tokenizers, templates, code.
 bool IsSideFile(absl::string_view name) {
-  if (absl::StartsWith(name, ".")) return false;
+  if (absl::StartsWith(name, ".") || name == kDigestsName) return false;
   if (OwnedByAFormat(name) || absl::EndsWith(name, ".index.json")) return false;
   for (absl::string_view suffix :
        {".json", ".jinja", ".py", ".txt", ".model", ".tiktoken"}) {
@@ -43,7 +46,7 @@ bool IsSideFile(absl::string_view name) {
 }
 
 bool IsOurs(absl::string_view name) {
-  return name == kUnfinished || absl::EndsWith(name, kPartialSuffix);
+  return name == kProgressLogName || absl::EndsWith(name, kPartialSuffix);
 }
 
 // Whether `path` is `folder` or lies in it; both canonical.
@@ -71,10 +74,11 @@ absl::Status CheckOutputFolder(const Location& input, const Location& output,
   }
   WINDLASS_ASSIGN_OR_RETURN(const auto names,
                             output.storage->List(output.path));
-  const bool unfinished = absl::c_linear_search(names, kUnfinished);
-  if (overwrite || unfinished || absl::c_all_of(names, IsOurs)) {
-    return absl::OkStatus();
-  }
+  if (overwrite || absl::c_all_of(names, IsOurs)) return absl::OkStatus();
+  // What an unfinished run of ours left may go, unless that run was itself
+  // about to replace something.
+  const absl::StatusOr<LoggedProgress> unfinished = ReadProgressLog(output);
+  if (unfinished.ok() && !unfinished->overwrite) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       output.path, ": found ", names.size(),
       " files, expected an empty folder; --overwrite replaces a checkpoint"));
@@ -113,8 +117,8 @@ absl::Status RemoveOld(const SavePlan& plan) {
   Storage& storage = *plan.output.storage;
   WINDLASS_ASSIGN_OR_RETURN(const auto names, storage.List(plan.output.path));
   for (const std::string& name : names) {
-    if (keep.contains(name) ||
-        !(OwnedByAFormat(name) || absl::EndsWith(name, kPartialSuffix))) {
+    if (keep.contains(name) || !(OwnedByAFormat(name) || name == kDigestsName ||
+                                 absl::EndsWith(name, kPartialSuffix))) {
       continue;
     }
     WINDLASS_RETURN_IF_ERROR(storage.Remove(JoinPath(plan.output.path, name)));
@@ -127,6 +131,66 @@ absl::Status CheckInputsUnchanged(const SavePlan& plan) {
     WINDLASS_RETURN_IF_ERROR(input->CheckUnchanged());
   }
   return absl::OkStatus();
+}
+
+// Those of a killed run's files that are what its log says, by their bytes.
+FileRecords FindWholeFiles(const SavePlan& plan, const FileRecords& logged,
+                           DigestKind digest) {
+  FileRecords whole;
+  for (const PlannedFile& planned : plan.transfer.files) {
+    auto record = logged.find(planned.name);
+    if (record == logged.end() || record->second.checksum.empty() ||
+        record->second.size != planned.size) {
+      continue;
+    }
+    // A run that was killed while it renamed has some under their final names.
+    for (const std::string& name :
+         {TemporaryName(planned.name), planned.name}) {
+      const auto file =
+          plan.output.storage->OpenForRead(JoinPath(plan.output.path, name));
+      if (!file.ok() || (*file)->size() != planned.size) continue;
+      const auto checksum = ReadChecksum(planned, **file, digest);
+      if (!checksum.ok() || *checksum != record->second.checksum) continue;
+      whole.insert(*record);
+      break;
+    }
+  }
+  return whole;
+}
+
+// {"digest": "xxh3", "tensors": {"lm_head.weight": "0123..."}}
+ClosingFile MakeDigestsFile(const FileRecords& files, DigestKind kind) {
+  std::map<std::string, std::string> digests;
+  for (const auto& [name, record] : files) {
+    digests.insert(record.digests.begin(), record.digests.end());
+  }
+  Json json;
+  json["digest"] = std::string(DigestKindName(kind));
+  json["tensors"] = digests;
+  return {kDigestsName, json.dump(1) + "\n"};
+}
+
+// Writes all temporary files, with a log of those that are whole.
+absl::Status WriteLogged(const SavePlan& plan, const TransferOptions& options,
+                         FileRecords* done) {
+  LoggedProgress start;
+  start.plan_hash =
+      PlanHash(plan.transfer,
+               absl::StrCat(plan.tag, " ", DigestKindName(options.digest)));
+  start.overwrite = plan.overwrite;
+  if (options.resume) {
+    const absl::StatusOr<LoggedProgress> before = ReadProgressLog(plan.output);
+    if (before.ok() && before->plan_hash == start.plan_hash) {
+      start.files = FindWholeFiles(plan, before->files, options.digest);
+    }
+  }
+  *done = start.files;
+  WINDLASS_ASSIGN_OR_RETURN(
+      const auto log, ProgressLog::Create(plan.output, start, options.sync));
+  return WriteTemporaries(plan.transfer, plan.output, options, done,
+                          [&](const std::string& name) {
+                            return log->Append(name, done->at(name));
+                          });
 }
 
 }  // namespace
@@ -179,6 +243,7 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   const SaveOptions& options) {
   SavePlan plan;
   plan.overwrite = options.overwrite;
+  plan.tag = options.tag;
   WINDLASS_ASSIGN_OR_RETURN(plan.output, ResolveLocation(output));
   WINDLASS_RETURN_IF_ERROR(
       CheckOutputFolder(input.location, plan.output, options.overwrite));
@@ -201,23 +266,43 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options) {
   Storage& storage = *plan.output.storage;
-  const std::string marker = JoinPath(plan.output.path, kUnfinished);
+  const std::string log = JoinPath(plan.output.path, kProgressLogName);
   WINDLASS_RETURN_IF_ERROR(storage.MakeDirectory(plan.output.path));
-  WINDLASS_RETURN_IF_ERROR(
-      WriteTemporaries(plan.transfer, plan.output, options));
-  absl::Status unchanged = CheckInputsUnchanged(plan);
-  if (!unchanged.ok()) {
+  FileRecords done;
+  absl::Status written = WriteLogged(plan, options, &done);
+  if (written.ok()) written = CheckInputsUnchanged(plan);
+  if (absl::IsCancelled(written)) return written;
+  if (!written.ok()) {
     RemoveTemporaries(plan.transfer, plan.output);
-    return unchanged;
+    storage.Remove(log).IgnoreError();
+    return written;
   }
-  // From here on the folder holds neither the old checkpoint nor the new one.
-  WINDLASS_RETURN_IF_ERROR(WriteFile(storage, marker, "", options.sync));
+  // From here on the folder holds neither the old checkpoint nor the new one,
+  // and the log says so.
+  TransferPlan commit = plan.transfer;
+  if (options.digest != DigestKind::kNone) {
+    commit.closing.insert(commit.closing.begin(),
+                          MakeDigestsFile(done, options.digest));
+  }
   WINDLASS_RETURN_IF_ERROR(RemoveOld(plan));
-  WINDLASS_RETURN_IF_ERROR(
-      CommitTemporaries(plan.transfer, plan.output, options));
-  WINDLASS_RETURN_IF_ERROR(storage.Remove(marker));
+  WINDLASS_RETURN_IF_ERROR(CommitTemporaries(commit, plan.output, options));
+  WINDLASS_RETURN_IF_ERROR(storage.Remove(log));
   if (!options.sync) return absl::OkStatus();
   return storage.SyncDirectory(plan.output.path);
+}
+
+absl::StatusOr<InPlacePlan> CheckpointFormat::PlanInPlace(
+    const StateDict&, const Checkpoint&) const {
+  return absl::UnimplementedError(
+      absl::StrCat("format ", name(), " cannot be renamed in place"));
+}
+
+absl::Status RenameInPlace(const StateDict& tensors, const Checkpoint& input,
+                           absl::string_view tag, bool sync, bool dry_run) {
+  WINDLASS_ASSIGN_OR_RETURN(const InPlacePlan plan,
+                            Formats().front()->PlanInPlace(tensors, input));
+  if (dry_run) return absl::OkStatus();
+  return StartInPlace(plan, input.folder, tag, sync);
 }
 
 }  // namespace windlass

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "windlass/core/state_dict.h"
+#include "windlass/io/in_place.h"
 #include "windlass/io/storage/storage.h"
 #include "windlass/io/transfer/plan.h"
 #include "windlass/io/transfer/transfer.h"
@@ -43,11 +44,15 @@ struct Checkpoint {
   // In the order of the shards' names, then of the data in them.
   StateDict tensors;
   std::vector<Shard> shards;
-  bool has_index = false;
+  // The file that says which tensor lies in which shard; empty for none.
+  std::string index_name;
   // Files that belong to the model but hold no tensors (config.json, the
   // tokenizer's, chat templates, code), by name.
   std::vector<std::string> side_files;
 };
+
+// What a checkpoint's digests are called in its folder, if it has them.
+inline constexpr char kDigestsName[] = "windlass_digests.json";
 
 struct SaveOptions {
   // 0 keeps the input's shards: each tensor goes where its first source lay.
@@ -55,6 +60,9 @@ struct SaveOptions {
   int64_t max_shard_bytes = 0;
   // Replace the checkpoint that OUTPUT holds.
   bool overwrite = false;
+  // What a plan's tensors do not show of how they were made (adapter, options,
+  // version): two plans with unlike tags are unlike plans.
+  std::string tag;
 };
 
 // A conversion that can be carried out, to the byte.
@@ -64,6 +72,7 @@ struct SavePlan {
   // The input's files, to be found unchanged when all is written.
   std::vector<std::shared_ptr<const ReadableFile>> inputs;
   bool overwrite = false;
+  std::string tag;
 };
 
 // How one format lies on disk. Stateless and thread-safe.
@@ -89,6 +98,10 @@ class CheckpointFormat {
   // Whether a file of this name in an output folder is this format's, so that
   // replacing the checkpoint has to remove it.
   virtual bool Owns(absl::string_view name) const = 0;
+
+  // What RenameInPlace has to write; Unimplemented where the format cannot.
+  virtual absl::StatusOr<InPlacePlan> PlanInPlace(
+      const StateDict& tensors, const Checkpoint& input) const;
 };
 
 class CheckpointFormatRegistrar {
@@ -109,10 +122,21 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   absl::string_view output,
                                   const SaveOptions& options);
 
-// Carries a plan out. On an error, and on cancellation, nothing stands under a
-// final name that was not there before.
+// Carries a plan out. Until the last tensor is written nothing changes under a
+// final name; an error before removes all that was written. After a
+// cancellation, and after a crash at any moment, the same plan can be carried
+// out again: from the start, or with `resume` from the files that were whole.
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options);
+
+// Gives the tensors of a checkpoint the names that `tensors` has for them, by
+// rewriting headers where they lie. FailedPrecondition where more than names
+// would change, or where the file system has no room for a longer header.
+// `tag` identifies the conversion as SaveOptions::tag does. A dry run only
+// looks whether it can be done.
+absl::Status RenameInPlace(const StateDict& tensors, const Checkpoint& input,
+                           absl::string_view tag, bool sync,
+                           bool dry_run = false);
 
 }  // namespace windlass
 

@@ -31,8 +31,11 @@
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/core/version.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/io/in_place.h"
 #include "windlass/io/storage/storage.h"
+#include "windlass/io/transfer/digest.h"
 #include "windlass/io/transfer/transfer.h"
 #include "windlass/tools/command_line.h"
 #include "windlass/tools/progress.h"
@@ -51,6 +54,10 @@ constexpr Flag kFlags[] = {
     {"max_shard_size", "5GB", "fill new shards, not the input's"},
     {"v4_compatible", "true|false", "expert LoRA with a key an expert"},
     {"threads", "N", "the cores, 8 at most, when not given"},
+    {"in_place", nullptr, "rewrite INPUT's headers; only names may change"},
+    {"resume", nullptr, "go on where a killed conversion stopped"},
+    {"checksum", "none|xxh3|sha256", "digests for //tools:verify"},
+    {"nofsync", nullptr, "do not wait for the device (scratch work)"},
     {"overwrite", nullptr, "replace the checkpoint in OUTPUT"},
     {"dry_run", nullptr, "print the plan; write nothing"},
     {"progress", "auto|bar|plain|none", "on stderr"},
@@ -62,7 +69,8 @@ constexpr char kUsage[] =
     "NeMo Automodel.\n\n"
     "  convert --to=native Qwen3.5-0.8B /tmp/native\n"
     "  convert --to=hf --dry_run /tmp/native /tmp/hf\n\n"
-    "convert [flags] INPUT OUTPUT\n";
+    "convert [flags] INPUT OUTPUT\n"
+    "convert --in_place [flags] INPUT\n";
 
 // What the command line says.
 struct Request {
@@ -74,7 +82,8 @@ struct Request {
   JsonFields adapter_options;
   ToHfOptions to_hf_options;
   SaveOptions save;
-  int threads = 2;
+  TransferOptions transfer;
+  bool in_place = false;
   bool dry_run = false;
   bool json = false;
   std::string progress;
@@ -91,13 +100,15 @@ absl::StatusOr<DeviceMesh> ParseMesh(const CommandLine& line) {
 
 absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   Request request;
-  if (line.arguments().size() != 2) {
+  WINDLASS_ASSIGN_OR_RETURN(request.in_place, line.GetBool("in_place"));
+  const size_t expected = request.in_place ? 1 : 2;
+  if (line.arguments().size() != expected) {
     return absl::InvalidArgumentError(
-        absl::StrCat("found ", line.arguments().size(),
-                     " arguments, expected INPUT and OUTPUT"));
+        absl::StrCat("found ", line.arguments().size(), " arguments, expected ",
+                     request.in_place ? "INPUT alone" : "INPUT and OUTPUT"));
   }
   request.input = line.arguments()[0];
-  request.output = line.arguments()[1];
+  if (!request.in_place) request.output = line.arguments()[1];
   if (!line.Has("to")) {
     return absl::InvalidArgumentError("expected --to=native or --to=hf");
   }
@@ -120,14 +131,33 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   WINDLASS_ASSIGN_OR_RETURN(request.save.overwrite, line.GetBool("overwrite"));
   const int cores = std::thread::hardware_concurrency();
   WINDLASS_ASSIGN_OR_RETURN(
-      request.threads,
+      request.transfer.threads,
       line.GetInt("threads", std::clamp(cores, 1, 8), 1, 1024));
+  WINDLASS_ASSIGN_OR_RETURN(request.transfer.resume, line.GetBool("resume"));
+  WINDLASS_ASSIGN_OR_RETURN(const bool nofsync, line.GetBool("nofsync"));
+  request.transfer.sync = !nofsync;
+  WINDLASS_ASSIGN_OR_RETURN(
+      const std::string digest,
+      line.GetChoice("checksum", {"none", "xxh3", "sha256"}));
+  request.transfer.digest = *ParseDigestKind(digest);
   WINDLASS_ASSIGN_OR_RETURN(request.dry_run, line.GetBool("dry_run"));
   WINDLASS_ASSIGN_OR_RETURN(request.json, line.GetBool("json"));
   WINDLASS_ASSIGN_OR_RETURN(
       request.progress,
       line.GetChoice("progress", {"auto", "bar", "plain", "none"}));
   return request;
+}
+
+// The folder of a checkpoint, which may be named by a file in it.
+absl::StatusOr<Location> FindFolder(const std::string& input) {
+  WINDLASS_ASSIGN_OR_RETURN(Location location, ResolveLocation(input));
+  WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
+                            location.storage->GetKind(location.path));
+  if (kind == Storage::Kind::kMissing) {
+    return absl::NotFoundError(absl::StrCat(input, ": no such file or folder"));
+  }
+  if (kind == Storage::Kind::kFile) location.path = DirName(location.path);
+  return location;
 }
 
 // --config's, or that beside the tensors. Without either, an adapter that was
@@ -237,6 +267,40 @@ void RaiseFileLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// Plans and, unless it is a dry run, writes the output.
+absl::Status Save(const Request& request, const StateDict& output,
+                  const Checkpoint& input, Report* report) {
+  WINDLASS_ASSIGN_OR_RETURN(
+      const SavePlan plan,
+      PlanSave(output, input, request.output, request.save));
+  report->bytes = plan.transfer.bytes();
+  if (request.dry_run) {
+    if (!request.json) PrintPlan(plan, report->summary);
+    return absl::OkStatus();
+  }
+  Progress progress(request.progress, report->bytes);
+  TransferOptions options = request.transfer;
+  options.bytes_done = progress.bytes_done();
+  options.cancelled = &interrupted;
+  absl::Status status = SaveCheckpoint(plan, options);
+  if (!absl::IsCancelled(status)) return status;
+  return absl::CancelledError(
+      "interrupted; the same command with --resume goes on from here");
+}
+
+// What a plan's tensors do not show of how they were made.
+std::string Tag(const Request& request, const CommandLine& line,
+                const AdapterInfo& info) {
+  std::string tag = absl::StrCat("windlass ", kVersion,
+                                 " --to=", request.to_hf ? "hf" : "native",
+                                 " --adapter=", info.name);
+  for (const char* flag : {"adapter_options", "exclude_key_regex", "ep_size",
+                           "ep_rank", "v4_compatible"}) {
+    if (line.Has(flag)) absl::StrAppend(&tag, " --", flag, "=", line.Get(flag));
+  }
+  return tag;
+}
+
 absl::Status Convert(const Request& request, const AdapterInfo& info,
                      const ModelConfig& config, const Checkpoint& input) {
   const absl::Time start = absl::Now();
@@ -249,24 +313,16 @@ absl::Status Convert(const Request& request, const AdapterInfo& info,
           : adapter->FromHf(input.tensors,
                             FromHfOptions{request.to_hf_options.device_mesh});
   if (!output.ok()) return Annotate(output.status(), input.folder.path);
-  WINDLASS_ASSIGN_OR_RETURN(
-      const SavePlan plan,
-      PlanSave(*output, input, request.output, request.save));
-
   Report report;
   report.adapter = info.name;
   report.summary = Summarize(input.tensors, *output);
-  report.bytes = plan.transfer.bytes();
   report.dry_run = request.dry_run;
-  if (request.dry_run) {
-    if (!request.json) PrintPlan(plan, report.summary);
+  if (request.in_place) {
+    WINDLASS_RETURN_IF_ERROR(RenameInPlace(*output, input, request.save.tag,
+                                           request.transfer.sync,
+                                           request.dry_run));
   } else {
-    Progress progress(request.progress, report.bytes);
-    TransferOptions options;
-    options.threads = request.threads;
-    options.bytes_done = progress.bytes_done();
-    options.cancelled = &interrupted;
-    WINDLASS_RETURN_IF_ERROR(SaveCheckpoint(plan, options));
+    WINDLASS_RETURN_IF_ERROR(Save(request, *output, input, &report));
   }
   report.seconds = absl::ToDoubleSeconds(absl::Now() - start);
   PrintReport(report, request.json);
@@ -287,7 +343,7 @@ int Main(int argc, char** argv) {
     std::printf("%s%s", kUsage, FlagsHelp(kFlags).c_str());
     return kExitDone;
   }
-  const absl::StatusOr<Request> request = ParseRequest(*line);
+  absl::StatusOr<Request> request = ParseRequest(*line);
   if (!request.ok()) return Fail(request.status(), kExitUsage);
   const AdapterInfo* info = nullptr;
   if (request->adapter != "auto") {
@@ -298,10 +354,9 @@ int Main(int argc, char** argv) {
 
   StopOnSignals();
   RaiseFileLimit();
-  const absl::StatusOr<Checkpoint> input = OpenCheckpoint(request->input);
-  if (!input.ok()) return Fail(input.status());
-  const absl::StatusOr<ModelConfig> config =
-      LoadConfig(*request, input->folder);
+  const absl::StatusOr<Location> folder = FindFolder(request->input);
+  if (!folder.ok()) return Fail(folder.status());
+  const absl::StatusOr<ModelConfig> config = LoadConfig(*request, *folder);
   if (!config.ok()) return Fail(config.status());
   if (info == nullptr) {
     const auto found = AdapterRegistry::FindByConfig(*config);
@@ -317,6 +372,18 @@ int Main(int argc, char** argv) {
                     "--ep_size: adapter \"", info->name, "\" has no experts")),
                 kExitUsage);
   }
+  request->save.tag = Tag(*request, *line, *info);
+  if (request->in_place) {
+    const absl::StatusOr<InPlaceState> state =
+        ResumeInPlace(*folder, request->save.tag, request->transfer.sync);
+    if (!state.ok()) return Fail(state.status());
+    if (*state == InPlaceState::kFinished) {
+      std::printf("%s: already converted in place\n", info->name.c_str());
+      return kExitDone;
+    }
+  }
+  const absl::StatusOr<Checkpoint> input = OpenCheckpoint(request->input);
+  if (!input.ok()) return Fail(input.status());
   const absl::Status status = Convert(*request, *info, *config, *input);
   return status.ok() ? kExitDone : Fail(status);
 }

@@ -200,19 +200,31 @@ bool Aligned(const std::vector<const NamedTensor*>& tensors) {
   return true;
 }
 
-PlannedFile LayOut(Bin bin) {
-  if (!Aligned(bin.tensors)) {
-    // The format allows no hole, but larger elements may go first.
-    absl::c_stable_sort(
-        bin.tensors, [](const NamedTensor* a, const NamedTensor* b) {
-          return DTypeBits(a->tensor.dtype()) > DTypeBits(b->tensor.dtype());
-        });
+// File systems share blocks of this size between files.
+constexpr int64_t kBlock = 4096;
+
+// Where the data should start, modulo a block, so that tensors that lie
+// verbatim in a source keep their place within a block and can be shared.
+int64_t DataRemainder(const std::vector<SafetensorsEntry>& entries,
+                      const std::vector<const NamedTensor*>& tensors) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto extent = tensors[i]->tensor.source()->Verbatim();
+    if (!extent.has_value() || extent->size < kBlock) continue;
+    const int64_t shift = extent->offset - entries[i].begin;
+    return shift % 8 == 0 ? (shift % kBlock + kBlock) % kBlock : 0;
   }
-  if (absl::c_none_of(bin.metadata, [](const auto& item) {
-        return item.first == "format";
-      })) {
-    bin.metadata.emplace_back("format", "pt");
-  }
+  return 0;
+}
+
+SafetensorsMetadata WithFormat(SafetensorsMetadata metadata) {
+  const bool has = absl::c_any_of(
+      metadata, [](const auto& item) { return item.first == "format"; });
+  if (!has) metadata.emplace_back("format", "pt");
+  return metadata;
+}
+
+// The bin's tensors one after the other.
+std::vector<SafetensorsEntry> Entries(const Bin& bin) {
   std::vector<SafetensorsEntry> entries;
   entries.reserve(bin.tensors.size());
   int64_t offset = 0;
@@ -222,19 +234,81 @@ PlannedFile LayOut(Bin bin) {
                        tensor->tensor.shape(), offset, end});
     offset = end;
   }
+  return entries;
+}
+
+PlannedFile LayOut(Bin bin) {
+  if (!Aligned(bin.tensors)) {
+    // The format allows no hole, but larger elements may go first.
+    absl::c_stable_sort(
+        bin.tensors, [](const NamedTensor* a, const NamedTensor* b) {
+          return DTypeBits(a->tensor.dtype()) > DTypeBits(b->tensor.dtype());
+        });
+  }
+  const std::vector<SafetensorsEntry> entries = Entries(bin);
   PlannedFile file;
   file.name = bin.name;
-  file.header = SerializeSafetensorsHeader(bin.metadata, entries);
+  file.header =
+      SerializeSafetensorsHeader(WithFormat(bin.metadata), entries, kBlock,
+                                 DataRemainder(entries, bin.tensors));
   const int64_t data_begin = file.header.size();
   for (size_t i = 0; i < entries.size(); ++i) {
     file.tensors.push_back({bin.tensors[i]->name, data_begin + entries[i].begin,
                             bin.tensors[i]->tensor});
   }
-  file.size = data_begin + offset;
+  file.size = data_begin + (entries.empty() ? 0 : entries.back().end);
   return file;
 }
 
-ClosingFile MakeIndex(const std::vector<Bin>& bins) {
+// Why a bin cannot be had by renaming alone; OK where it can.
+absl::Status CheckOnlyNamesChange(const Bin& bin, const Shard& shard,
+                                  int64_t data_begin) {
+  int64_t expected = data_begin;
+  for (const NamedTensor* tensor : bin.tensors) {
+    const auto extent = tensor->tensor.source()->Verbatim();
+    if (!extent.has_value() || extent->source.get() != shard.file.get()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          shard.file->name(), ": tensor \"", tensor->name,
+          "\": its bytes change, expected only names to change in place"));
+    }
+    if (extent->offset != expected) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          shard.file->name(), ": tensor \"", tensor->name,
+          "\": another tensor is dropped or moved before it, expected only "
+          "names to change in place"));
+    }
+    expected += extent->size;
+  }
+  if (expected == shard.file->size()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(shard.file->name(),
+                   ": its last tensors are dropped, expected only names to "
+                   "change in place"));
+}
+
+absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
+  WINDLASS_ASSIGN_OR_RETURN(const SafetensorsHeader old,
+                            ReadSafetensorsHeader(*shard.file));
+  WINDLASS_RETURN_IF_ERROR(CheckOnlyNamesChange(bin, shard, old.data_begin));
+  InPlaceEdit edit;
+  edit.name = shard.name;
+  edit.size = shard.file->size();
+  edit.old_start.resize(old.data_begin);
+  WINDLASS_RETURN_IF_ERROR(shard.file->ReadAt(
+      0, absl::MakeSpan(&edit.old_start[0], edit.old_start.size())));
+  const std::vector<SafetensorsEntry> entries = Entries(bin);
+  // The shortest header tells how many blocks it needs in front.
+  const int64_t needed =
+      SerializeSafetensorsHeader(WithFormat(bin.metadata), entries, 1).size();
+  const int64_t more = std::max<int64_t>(0, needed - old.data_begin);
+  edit.insert = (more + kBlock - 1) / kBlock * kBlock;
+  const int64_t room = old.data_begin + edit.insert;
+  edit.new_start =
+      SerializeSafetensorsHeader(WithFormat(bin.metadata), entries, room);
+  return edit;
+}
+
+ClosingFile MakeIndex(const std::vector<Bin>& bins, std::string name) {
   std::map<std::string, absl::string_view> shard_of;
   int64_t total = 0;
   for (const Bin& bin : bins) {
@@ -243,14 +317,12 @@ ClosingFile MakeIndex(const std::vector<Bin>& bins) {
       total += tensor->tensor.bytes();
     }
   }
-  Json index;
-  index["metadata"]["total_size"] = total;
   std::string map;
   for (const auto& [name, shard] : shard_of) {
     absl::StrAppend(&map, map.empty() ? "\n    " : ",\n    ", Json(name).dump(),
                     ": ", Json(std::string(shard)).dump());
   }
-  return {std::string(kIndexName),
+  return {std::move(name),
           absl::StrCat("{\n  \"metadata\": {\n    \"total_size\": ", total,
                        "\n  },\n  \"weight_map\": {", map, "\n  }\n}\n")};
 }
@@ -276,10 +348,9 @@ class SafetensorsFormat : public CheckpointFormat {
     checkpoint.folder = folder;
     WeightMap index;
     std::vector<std::string> shards;
-    WINDLASS_ASSIGN_OR_RETURN(const std::string index_name,
-                              FindIndex(folder, names));
-    checkpoint.has_index = !index_name.empty();
-    if (checkpoint.has_index) {
+    WINDLASS_ASSIGN_OR_RETURN(checkpoint.index_name, FindIndex(folder, names));
+    const std::string& index_name = checkpoint.index_name;
+    if (!index_name.empty()) {
       WINDLASS_ASSIGN_OR_RETURN(index, ReadIndex(folder, index_name));
       for (const auto& [name, shard] : index) shards.push_back(shard);
       absl::c_sort(shards);
@@ -293,7 +364,7 @@ class SafetensorsFormat : public CheckpointFormat {
     for (const std::string& shard : shards) {
       WINDLASS_RETURN_IF_ERROR(AddShard(shard, &checkpoint, &origin));
     }
-    if (checkpoint.has_index) {
+    if (!index_name.empty()) {
       WINDLASS_RETURN_IF_ERROR(
           CheckIndex(JoinPath(folder.path, index_name), index, origin));
     }
@@ -307,10 +378,35 @@ class SafetensorsFormat : public CheckpointFormat {
                                 ? BinsOfSize(tensors, like, max_shard_bytes)
                                 : BinsLike(tensors, like);
     TransferPlan plan;
-    if (bins.size() > 1 || (like.has_index && max_shard_bytes == 0)) {
-      plan.closing.push_back(MakeIndex(bins));
+    const bool same_shards = max_shard_bytes == 0 && !like.index_name.empty();
+    if (bins.size() > 1 || same_shards) {
+      plan.closing.push_back(MakeIndex(
+          bins, same_shards ? like.index_name : std::string(kIndexName)));
     }
     for (Bin& bin : bins) plan.files.push_back(LayOut(std::move(bin)));
+    return plan;
+  }
+
+  absl::StatusOr<InPlacePlan> PlanInPlace(
+      const StateDict& tensors, const Checkpoint& input) const override {
+    const std::vector<Bin> bins = BinsLike(tensors, input);
+    InPlacePlan plan;
+    if (bins.size() != input.shards.size()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(input.folder.path,
+                       ": a shard loses all its tensors, expected only names "
+                       "to change in place"));
+    }
+    for (size_t i = 0; i < bins.size(); ++i) {
+      WINDLASS_ASSIGN_OR_RETURN(InPlaceEdit edit,
+                                PlanEdit(bins[i], input.shards[i]));
+      if (edit.new_start != edit.old_start) {
+        plan.edits.push_back(std::move(edit));
+      }
+    }
+    if (!input.index_name.empty()) {
+      plan.closing.push_back(MakeIndex(bins, input.index_name));
+    }
     return plan;
   }
 

@@ -345,7 +345,8 @@ absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(
 
 std::string SerializeSafetensorsHeader(
     const SafetensorsMetadata& metadata,
-    absl::Span<const SafetensorsEntry> tensors, int64_t alignment) {
+    absl::Span<const SafetensorsEntry> tensors, int64_t alignment,
+    int64_t remainder) {
   std::string out(8, '\0');
   const char* separator = "{";
   if (!metadata.empty()) {
@@ -370,8 +371,8 @@ std::string SerializeSafetensorsHeader(
   }
   if (*separator == '{') out.append("{");
   out.append("}");
-  const size_t padding = (alignment - out.size() % alignment) % alignment;
-  out.append(padding, ' ');
+  const int64_t beyond = static_cast<int64_t>(out.size()) % alignment;
+  out.append((alignment + remainder - beyond) % alignment, ' ');
   uint64_t length = out.size() - 8;
   for (int i = 0; i < 8; ++i, length >>= 8) {
     out[i] = static_cast<char>(length & 0xFF);

@@ -47,11 +47,12 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json,
                                                          int64_t data_bytes);
 
 // What a file starts with up to its data, padded with spaces so that the data
-// starts at a multiple of `alignment` (of 8, or it is 8). Tensors are written
-// in the order given; their offsets must be set.
+// starts at `remainder` modulo `alignment` (8 divides both). Tensors are
+// written in the order given; their offsets must be set.
 std::string SerializeSafetensorsHeader(
     const SafetensorsMetadata& metadata,
-    absl::Span<const SafetensorsEntry> tensors, int64_t alignment = 8);
+    absl::Span<const SafetensorsEntry> tensors, int64_t alignment = 8,
+    int64_t remainder = 0);
 
 }  // namespace windlass
 

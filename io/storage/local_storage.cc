@@ -2,11 +2,16 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <memory>
@@ -19,6 +24,10 @@
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/storage/storage.h"
+
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342  // linux/magic.h has it since 5.11
+#endif
 
 namespace windlass {
 namespace {
@@ -61,6 +70,40 @@ FileIdentity IdentityOf(const struct stat& info) {
       info.st_ino};
 }
 
+absl::Status PWriteAll(int fd, const std::string& path, int64_t offset,
+                       absl::Span<const char> data) {
+  while (!data.empty()) {
+    const ssize_t put =
+        Retry([&] { return ::pwrite(fd, data.data(), data.size(), offset); });
+    if (put < 0) return Errno(errno, path, "writing");
+    offset += put;
+    data.remove_prefix(put);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PReadAll(int fd, const std::string& path, int64_t offset,
+                      absl::Span<char> out) {
+  while (!out.empty()) {
+    const ssize_t got =
+        Retry([&] { return ::pread(fd, out.data(), out.size(), offset); });
+    if (got < 0) return Errno(errno, path, "reading");
+    if (got == 0) {
+      return absl::OutOfRangeError(
+          absl::StrCat(path, ": found the end at byte ", offset, ", expected ",
+                       out.size(), " more bytes; the file was truncated"));
+    }
+    offset += got;
+    out.remove_prefix(got);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FSync(int fd, const std::string& path) {
+  if (Retry([&] { return ::fsync(fd); }) == 0) return absl::OkStatus();
+  return Errno(errno, path, "syncing");
+}
+
 class LocalReadableFile : public ReadableFile {
  public:
   LocalReadableFile(std::string path, int fd, const FileIdentity& identity)
@@ -72,19 +115,7 @@ class LocalReadableFile : public ReadableFile {
   int fd() const { return fd_.get(); }
 
   absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
-    while (!out.empty()) {
-      const ssize_t got = Retry(
-          [&] { return ::pread(fd_.get(), out.data(), out.size(), offset); });
-      if (got < 0) return Errno(errno, path_, "reading");
-      if (got == 0) {
-        return absl::OutOfRangeError(absl::StrCat(
-            path_, ": found the end at byte ", offset, ", expected ",
-            out.size(), " more bytes; the file was truncated"));
-      }
-      offset += got;
-      out.remove_prefix(got);
-    }
-    return absl::OkStatus();
+    return PReadAll(fd_.get(), path_, offset, out);
   }
 
   absl::Status CheckUnchanged() const override {
@@ -115,36 +146,50 @@ class LocalWritableFile : public WritableFile {
 
   absl::Status Allocate(int64_t size) override {
     if (size == 0) return absl::OkStatus();
+    if (MayClone()) return SetSize(size);
     const int error = ::posix_fallocate(fd_.get(), 0, size);
     // Some file systems cannot promise space; the size alone will do there.
-    if (error == EOPNOTSUPP || error == EINVAL) {
-      if (Retry([&] { return ::ftruncate(fd_.get(), size); }) != 0) {
-        return Errno(errno, path_, "setting the size");
-      }
-      return absl::OkStatus();
-    }
+    if (error == EOPNOTSUPP || error == EINVAL) return SetSize(size);
     if (error != 0) return Errno(error, path_, "allocating space");
     return absl::OkStatus();
   }
 
   absl::Status WriteAt(int64_t offset, absl::Span<const char> data) override {
-    while (!data.empty()) {
-      const ssize_t put = Retry([&] {
-        return ::pwrite(fd_.get(), data.data(), data.size(), offset);
-      });
-      if (put < 0) return Errno(errno, path_, "writing");
-      offset += put;
-      data.remove_prefix(put);
-    }
-    return absl::OkStatus();
+    return PWriteAll(fd_.get(), path_, offset, data);
   }
 
-  absl::Status Sync() override {
-    if (Retry([&] { return ::fsync(fd_.get()); }) != 0) {
-      return Errno(errno, path_, "syncing");
+  // Only whole blocks can be shared; the ends of the range are copied.
+  absl::StatusOr<bool> CloneFrom(const ByteSource& source, int64_t from,
+                                 int64_t size, int64_t to) override {
+    const auto* file = dynamic_cast<const LocalReadableFile*>(&source);
+    if (file == nullptr || !can_clone_.load(std::memory_order_relaxed) ||
+        (from - to) % kCloneBlock != 0) {
+      return false;
     }
-    return absl::OkStatus();
+    const int64_t head = (kCloneBlock - to % kCloneBlock) % kCloneBlock;
+    const int64_t blocks = (size - head) / kCloneBlock * kCloneBlock;
+    if (blocks <= 0) return false;
+    struct file_clone_range range = {};
+    range.src_fd = file->fd();
+    range.src_offset = from + head;
+    range.src_length = blocks;
+    range.dest_offset = to + head;
+    if (Retry([&] { return ::ioctl(fd_.get(), FICLONERANGE, &range); }) != 0) {
+      can_clone_.store(false, std::memory_order_relaxed);
+      return false;
+    }
+    WINDLASS_RETURN_IF_ERROR(CopySmall(source, from, head, to));
+    WINDLASS_RETURN_IF_ERROR(CopySmall(source, from + head + blocks,
+                                       size - head - blocks,
+                                       to + head + blocks));
+    return true;
   }
+
+  void StartSync(int64_t offset, int64_t size) override {
+    ::sync_file_range(fd_.get(), offset, size, SYNC_FILE_RANGE_WRITE);
+  }
+
+  absl::Status Sync() override { return FSync(fd_.get(), path_); }
 
   absl::Status Close() override {
     if (::close(fd_.Release()) != 0 && errno != EINTR) {
@@ -154,8 +199,71 @@ class LocalWritableFile : public WritableFile {
   }
 
  private:
+  // What file systems share is a multiple of their block, 4 KiB as a rule.
+  static constexpr int64_t kCloneBlock = 4096;
+
+  absl::Status SetSize(int64_t size) {
+    if (Retry([&] { return ::ftruncate(fd_.get(), size); }) != 0) {
+      return Errno(errno, path_, "setting the size");
+    }
+    return absl::OkStatus();
+  }
+
+  // Space that is allocated first would be given back by every clone.
+  bool MayClone() const {
+    struct statfs info;
+    return ::fstatfs(fd_.get(), &info) == 0 &&
+           (info.f_type == BTRFS_SUPER_MAGIC || info.f_type == XFS_SUPER_MAGIC);
+  }
+
+  absl::Status CopySmall(const ByteSource& source, int64_t from, int64_t size,
+                         int64_t to) {
+    char block[kCloneBlock];
+    const auto part = absl::MakeSpan(block, size);
+    WINDLASS_RETURN_IF_ERROR(source.ReadAt(from, part));
+    return WriteAt(to, part);
+  }
+
   const std::string path_;
   FileDescriptor fd_;
+  std::atomic<bool> can_clone_{true};
+};
+
+class LocalEditableFile : public EditableFile {
+ public:
+  LocalEditableFile(std::string path, int fd, int64_t size)
+      : path_(std::move(path)), fd_(fd), size_(size) {}
+
+  int64_t size() const override { return size_; }
+
+  absl::Status InsertAtFront(int64_t size) override {
+    if (Retry([&] {
+          return ::fallocate(fd_.get(), FALLOC_FL_INSERT_RANGE, 0, size);
+        }) == 0) {
+      size_ += size;
+      return absl::OkStatus();
+    }
+    if (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS) {
+      return absl::UnimplementedError(absl::StrCat(
+          path_, ": the file system cannot insert ", size, " bytes"));
+    }
+    return Errno(errno, path_, "inserting space");
+  }
+
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out) override {
+    return PReadAll(fd_.get(), path_, offset, out);
+  }
+
+  absl::Status WriteAt(int64_t offset, absl::Span<const char> data) override {
+    return PWriteAll(fd_.get(), path_, offset, data);
+  }
+
+  absl::Status Sync() override { return FSync(fd_.get(), path_); }
+
+ private:
+  const std::string path_;
+  const FileDescriptor fd_;
+  int64_t size_;
 };
 
 class LocalStorage : public Storage {
@@ -183,6 +291,27 @@ class LocalStorage : public Storage {
     });
     if (fd < 0) return Errno(errno, path, "creating");
     return std::make_unique<LocalWritableFile>(path, fd);
+  }
+
+  absl::StatusOr<std::unique_ptr<EditableFile>> OpenForEdit(
+      const std::string& path) override {
+    const int fd = Retry(
+        [&] { return ::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC); });
+    if (fd < 0 && errno == ELOOP) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          path, ": found a link, expected a file of this folder's own"));
+    }
+    if (fd < 0) return Errno(errno, path, "opening");
+    FileDescriptor owned(fd);
+    struct stat info;
+    if (::fstat(fd, &info) != 0) return Errno(errno, path, "stat");
+    if (info.st_nlink > 1) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(path, ": found a file with ", info.st_nlink,
+                       " names, expected one of this folder's own"));
+    }
+    return std::make_unique<LocalEditableFile>(path, owned.Release(),
+                                               info.st_size);
   }
 
   absl::StatusOr<Kind> GetKind(const std::string& path) override {
@@ -242,10 +371,7 @@ class LocalStorage : public Storage {
     });
     if (fd < 0) return Errno(errno, path, "opening");
     const FileDescriptor owned(fd);
-    if (Retry([&] { return ::fsync(fd); }) != 0) {
-      return Errno(errno, path, "syncing");
-    }
-    return absl::OkStatus();
+    return FSync(fd, path);
   }
 
   absl::StatusOr<std::string> Canonical(const std::string& path) override {

@@ -21,20 +21,10 @@ std::map<std::string, Storage*>& Storages() {
 
 }  // namespace
 
-absl::Status WritableFile::CopyFrom(const ByteSource& source, int64_t from,
-                                    int64_t size, int64_t to,
-                                    absl::Span<char> buffer) {
-  while (size > 0) {
-    const auto part = buffer.subspan(
-        0, std::min<int64_t>(size, static_cast<int64_t>(buffer.size())));
-    WINDLASS_RETURN_IF_ERROR(source.ReadAt(from, part));
-    WINDLASS_RETURN_IF_ERROR(WriteAt(to, part));
-    const int64_t done = part.size();
-    from += done;
-    to += done;
-    size -= done;
-  }
-  return absl::OkStatus();
+absl::StatusOr<std::unique_ptr<EditableFile>> Storage::OpenForEdit(
+    const std::string& path) {
+  return absl::UnimplementedError(
+      absl::StrCat(path, ": this storage cannot edit files in place"));
 }
 
 absl::StatusOr<Location> ResolveLocation(absl::string_view uri) {

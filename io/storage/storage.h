@@ -62,17 +62,39 @@ class WritableFile {
 
   virtual absl::Status WriteAt(int64_t offset, absl::Span<const char> data) = 0;
 
-  // Copies `size` bytes from a source, by the cheapest way that the two have
-  // in common. `buffer` is working memory of at least a page.
-  virtual absl::Status CopyFrom(const ByteSource& source, int64_t from,
-                                int64_t size, int64_t to,
-                                absl::Span<char> buffer);
+  // Shares `size` bytes of a source instead of copying them, where the two lie
+  // on one file system that can. False where it cannot, and nothing happened.
+  virtual absl::StatusOr<bool> CloneFrom(const ByteSource& /*source*/,
+                                         int64_t /*from*/, int64_t /*size*/,
+                                         int64_t /*to*/) {
+    return false;
+  }
+
+  // A hint: the range is complete and may be on its way to the device.
+  virtual void StartSync(int64_t /*offset*/, int64_t /*size*/) {}
 
   // The bytes written reach the device.
   virtual absl::Status Sync() = 0;
 
   // Must be called once writing is done; says what went wrong until then.
   virtual absl::Status Close() = 0;
+};
+
+// An existing file whose beginning is rewritten where it lies.
+class EditableFile {
+ public:
+  virtual ~EditableFile() = default;
+
+  virtual int64_t size() const = 0;
+
+  // Moves all that the file holds back by `size` bytes, a multiple of 4 KiB,
+  // without copying it; what stands before is undefined. Unimplemented where
+  // the file system cannot.
+  virtual absl::Status InsertAtFront(int64_t size) = 0;
+
+  virtual absl::Status ReadAt(int64_t offset, absl::Span<char> out) = 0;
+  virtual absl::Status WriteAt(int64_t offset, absl::Span<const char> data) = 0;
+  virtual absl::Status Sync() = 0;
 };
 
 // Thread-safe. Paths are those of the storage, without a scheme. Errors carry
@@ -90,6 +112,11 @@ class Storage {
   // Replaces a file that is there already.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(
       const std::string& path) = 0;
+
+  // FailedPrecondition for a link or a file with several names: what lies
+  // behind it belongs to others too. Unimplemented where the storage cannot.
+  virtual absl::StatusOr<std::unique_ptr<EditableFile>> OpenForEdit(
+      const std::string& path);
 
   // Links are followed.
   virtual absl::StatusOr<Kind> GetKind(const std::string& path) = 0;

@@ -74,7 +74,7 @@ class CheckpointTest : public ::testing::Test {
 TEST_F(CheckpointTest, OpensAFolderWithAnIndex) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint checkpoint, OpenCheckpoint(In()));
   EXPECT_THAT(Names(checkpoint.tensors), ElementsAre("a", "b", "c"));
-  EXPECT_TRUE(checkpoint.has_index);
+  EXPECT_EQ(checkpoint.index_name, kIndex + 1);
   EXPECT_EQ(checkpoint.shards.size(), 2u);
   EXPECT_THAT(checkpoint.side_files, ElementsAre("config.json"));
   EXPECT_EQ(ReadAll(*checkpoint.tensors.Find("c")).value(),
@@ -283,10 +283,12 @@ TEST_F(CheckpointTest, RefusesAUsedOutputUnlessToldToOverwrite) {
 TEST_F(CheckpointTest, RefusesAnOutputThatTouchesTheInput) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint input, OpenCheckpoint(In()));
   std::filesystem::create_directory_symlink(In(), folder_ + "/link");
+  SaveOptions overwrite;
+  overwrite.overwrite = true;
   for (const std::string& output :
        {In(), In() + "/", In() + "/sub", folder_, folder_ + "/link",
         folder_ + "/out/../in"}) {
-    EXPECT_THAT(PlanSave(input.tensors, input, output, SaveOptions{0, true}),
+    EXPECT_THAT(PlanSave(input.tensors, input, output, overwrite),
                 StatusIs(absl::StatusCode::kInvalidArgument,
                          HasSubstr("apart from the input")))
         << output;

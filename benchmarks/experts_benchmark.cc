@@ -1,0 +1,155 @@
+// What does merging experts cost, beside a memcpy of as many bytes?
+//
+//   tools/bazel run -c opt //benchmarks:experts_benchmark
+//
+// Everything goes the way that a conversion goes: the tensors of an adapter
+// are read piece by piece. Figures are bytes of output a second.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "benchmark/benchmark.h"
+#include "windlass/adapters/common/block_fp8.h"
+#include "windlass/adapters/common/experts.h"
+#include "windlass/adapters/common/moe_options.h"
+#include "windlass/core/state_dict.h"
+#include "windlass/core/tensor.h"
+
+namespace windlass {
+namespace {
+
+constexpr int64_t kExperts = 128;
+constexpr int64_t kIntermediate = 768;
+constexpr int64_t kHidden = 2048;
+
+MoeOptions Moe() {
+  MoeOptions moe;
+  moe.experts = kExperts;
+  moe.intermediate = kIntermediate;
+  return moe;
+}
+
+void Insert(StateDict* dict, std::string name, DType dtype, Shape shape) {
+  const int64_t bytes = ByteSize(dtype, shape).value();
+  dict->Insert(std::move(name), Tensor::FromBytes(dtype, std::move(shape),
+                                                  std::string(bytes, '\x3A'))
+                                    .value())
+      .IgnoreError();
+}
+
+StateDict Layer(DType dtype) {
+  StateDict dict;
+  for (int64_t e = 0; e < kExperts; ++e) {
+    for (const char* projection : {"gate_proj", "up_proj", "down_proj"}) {
+      const bool down = projection[0] == 'd';
+      const int64_t m = down ? kHidden : kIntermediate;
+      const int64_t n = down ? kIntermediate : kHidden;
+      const std::string name =
+          absl::StrCat("layers.0.mlp.experts.", e, ".", projection, ".weight");
+      Insert(&dict, name, dtype, {m, n});
+      if (dtype == DType::kF8E4M3) {
+        Insert(&dict, name + "_scale_inv", DType::kF32, {m / 128, n / 128});
+      }
+    }
+  }
+  return dict;
+}
+
+// Reads tensors piece by piece on a number of threads, which take turns.
+void ReadPieces(const StateDict& dict, int threads) {
+  std::vector<std::thread> running;
+  for (int t = 0; t < threads; ++t) {
+    running.emplace_back([&dict, t, threads] {
+      std::vector<char> buffer;
+      int64_t turn = 0;
+      for (const auto& [name, tensor] : dict) {
+        for (int64_t begin = 0; begin < tensor.bytes();) {
+          const int64_t end =
+              std::min(tensor.bytes(), tensor.source()->PieceEnd(begin));
+          if (turn++ % threads == t) {
+            buffer.resize(end - begin);
+            benchmark::DoNotOptimize(tensor.source()->Read(
+                Region{begin, end - begin}, buffer.data(), end - begin));
+          }
+          begin = end;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : running) thread.join();
+}
+
+int64_t Bytes(const StateDict& dict) {
+  int64_t bytes = 0;
+  for (const auto& [name, tensor] : dict) bytes += tensor.bytes();
+  return bytes;
+}
+
+void BM_MergeExperts(benchmark::State& state) {
+  const StateDict hf = Layer(DType::kBF16);
+  const StateDict native = ExpertsStep(Moe()).FromHf(hf, {}).value();
+  for (auto _ : state) ReadPieces(native, state.range(0));
+  state.SetBytesProcessed(state.iterations() * Bytes(native));
+}
+BENCHMARK(BM_MergeExperts)->Arg(1)->Arg(2)->UseRealTime();
+
+void BM_SplitExperts(benchmark::State& state) {
+  const StateDict hf = Layer(DType::kBF16);
+  const ExpertsStep step(Moe());
+  const StateDict native = step.FromHf(hf, {}).value();
+  std::vector<NamedTensor> split;
+  for (const NamedTensor& tensor : native) {
+    NamedTensor whole = {
+        tensor.name,
+        Tensor::FromBytes(tensor.tensor.dtype(), tensor.tensor.shape(),
+                          std::string(tensor.tensor.bytes(), '\x3A'))
+            .value()};
+    if (!step.ToHf(whole, {}, &split).ok()) return;
+  }
+  StateDict back;
+  for (NamedTensor& named : split) {
+    back.Insert(named.name, named.tensor).IgnoreError();
+  }
+  for (auto _ : state) ReadPieces(back, state.range(0));
+  state.SetBytesProcessed(state.iterations() * Bytes(back));
+}
+BENCHMARK(BM_SplitExperts)->Arg(1)->Arg(2)->UseRealTime();
+
+void BM_DequantizeAndMerge(benchmark::State& state) {
+  const StateDict hf = Layer(DType::kF8E4M3);
+  const StateDict values = BlockFp8Step(DType::kBF16).FromHf(hf, {}).value();
+  const StateDict native = ExpertsStep(Moe()).FromHf(values, {}).value();
+  for (auto _ : state) ReadPieces(native, state.range(0));
+  state.SetBytesProcessed(state.iterations() * Bytes(native));
+}
+BENCHMARK(BM_DequantizeAndMerge)->Arg(1)->Arg(2)->UseRealTime();
+
+void BM_Memcpy(benchmark::State& state) {
+  const int64_t bytes = kExperts * 3 * kIntermediate * kHidden * 2;
+  const int64_t threads = state.range(0);
+  const std::string from(bytes, 'x');
+  std::string to(bytes, '\0');
+  for (auto _ : state) {
+    std::vector<std::thread> running;
+    for (int64_t t = 0; t < threads; ++t) {
+      running.emplace_back([&, t] {
+        std::memcpy(&to[t * bytes / threads], &from[t * bytes / threads],
+                    bytes / threads);
+      });
+    }
+    for (std::thread& thread : running) thread.join();
+    benchmark::ClobberMemory();
+  }
+  state.SetBytesProcessed(state.iterations() * bytes);
+}
+BENCHMARK(BM_Memcpy)->Arg(1)->Arg(2)->UseRealTime();
+
+}  // namespace
+}  // namespace windlass

@@ -9,12 +9,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/json.h"
+#include "windlass/core/json_fields.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/transfer/digest.h"
-#include "windlass/io/transfer/progress_log.h"
 
 namespace windlass {
 namespace {
+
+// While it is in an output folder, a conversion into it is not complete. It
+// names the plan, so that a killed conversion can go on where it stopped.
+constexpr absl::string_view kUnfinished = ".windlass-unfinished";
 
 std::vector<const CheckpointFormat*>& Formats() {
   static auto* const formats = new std::vector<const CheckpointFormat*>;
@@ -46,7 +50,34 @@ bool IsSideFile(absl::string_view name) {
 }
 
 bool IsOurs(absl::string_view name) {
-  return name == kProgressLogName || absl::EndsWith(name, kPartialSuffix);
+  return name == kUnfinished || absl::EndsWith(name, kPartialSuffix);
+}
+
+// What kUnfinished says in an output folder.
+struct Unfinished {
+  std::string plan_hash;
+  bool overwrite = false;  // the run had permission to replace a checkpoint
+};
+
+absl::StatusOr<Unfinished> ReadUnfinished(const Location& output) {
+  const std::string path = JoinPath(output.path, kUnfinished);
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text,
+                            ReadFile(*output.storage, path, 1 << 20));
+  WINDLASS_ASSIGN_OR_RETURN(const JsonFields fields,
+                            JsonFields::Parse(text, path));
+  Unfinished unfinished;
+  WINDLASS_ASSIGN_OR_RETURN(unfinished.plan_hash, fields.GetString("plan"));
+  WINDLASS_ASSIGN_OR_RETURN(unfinished.overwrite, fields.GetBool("overwrite"));
+  return unfinished;
+}
+
+absl::Status WriteUnfinished(const Unfinished& unfinished,
+                             const Location& output, bool sync) {
+  Json json;
+  json["plan"] = unfinished.plan_hash;
+  json["overwrite"] = unfinished.overwrite;
+  return WriteFile(*output.storage, JoinPath(output.path, kUnfinished),
+                   json.dump(), sync);
 }
 
 // Whether `path` is `folder` or lies in it; both canonical.
@@ -77,7 +108,7 @@ absl::Status CheckOutputFolder(const Location& input, const Location& output,
   if (overwrite || absl::c_all_of(names, IsOurs)) return absl::OkStatus();
   // What an unfinished run of ours left may go, unless that run was itself
   // about to replace something.
-  const absl::StatusOr<LoggedProgress> unfinished = ReadProgressLog(output);
+  const absl::StatusOr<Unfinished> unfinished = ReadUnfinished(output);
   if (unfinished.ok() && !unfinished->overwrite) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       output.path, ": found ", names.size(),
@@ -133,64 +164,35 @@ absl::Status CheckInputsUnchanged(const SavePlan& plan) {
   return absl::OkStatus();
 }
 
-// Those of a killed run's files that are what its log says, by their bytes.
-FileRecords FindWholeFiles(const SavePlan& plan, const FileRecords& logged,
-                           DigestKind digest) {
-  FileRecords whole;
-  for (const PlannedFile& planned : plan.transfer.files) {
-    auto record = logged.find(planned.name);
-    if (record == logged.end() || record->second.checksum.empty() ||
-        record->second.size != planned.size) {
-      continue;
-    }
-    // A run that was killed while it renamed has some under their final names.
-    for (const std::string& name :
-         {TemporaryName(planned.name), planned.name}) {
-      const auto file =
-          plan.output.storage->OpenForRead(JoinPath(plan.output.path, name));
-      if (!file.ok() || (*file)->size() != planned.size) continue;
-      const auto checksum = ReadChecksum(planned, **file, digest);
-      if (!checksum.ok() || *checksum != record->second.checksum) continue;
-      whole.insert(*record);
-      break;
-    }
-  }
-  return whole;
-}
-
 // {"digest": "xxh3", "tensors": {"lm_head.weight": "0123..."}}
-ClosingFile MakeDigestsFile(const FileRecords& files, DigestKind kind) {
-  std::map<std::string, std::string> digests;
-  for (const auto& [name, record] : files) {
-    digests.insert(record.digests.begin(), record.digests.end());
+ClosingFile MakeDigestsFile(const WholeFiles& files, DigestKind kind) {
+  std::map<std::string, std::string> sorted;
+  for (const auto& [name, digests] : files) {
+    sorted.insert(digests.begin(), digests.end());
   }
   Json json;
   json["digest"] = std::string(DigestKindName(kind));
-  json["tensors"] = digests;
+  json["tensors"] = sorted;
   return {kDigestsName, json.dump(1) + "\n"};
 }
 
-// Writes all temporary files, with a log of those that are whole.
-absl::Status WriteLogged(const SavePlan& plan, const TransferOptions& options,
-                         FileRecords* done) {
-  LoggedProgress start;
-  start.plan_hash =
+// Marks the folder, and writes all temporary files that are not there yet.
+absl::StatusOr<WholeFiles> WriteMarked(const SavePlan& plan,
+                                       const TransferOptions& options) {
+  const Unfinished now{
       PlanHash(plan.transfer,
-               absl::StrCat(plan.tag, " ", DigestKindName(options.digest)));
-  start.overwrite = plan.overwrite;
-  if (options.resume) {
-    const absl::StatusOr<LoggedProgress> before = ReadProgressLog(plan.output);
-    if (before.ok() && before->plan_hash == start.plan_hash) {
-      start.files = FindWholeFiles(plan, before->files, options.digest);
-    }
+               absl::StrCat(plan.tag, " ", DigestKindName(options.digest))),
+      plan.overwrite};
+  const absl::StatusOr<Unfinished> before = ReadUnfinished(plan.output);
+  WholeFiles whole;
+  if (options.resume && before.ok() && before->plan_hash == now.plan_hash) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        whole, FindWholeFiles(plan.transfer, plan.output, options));
   }
-  *done = start.files;
-  WINDLASS_ASSIGN_OR_RETURN(
-      const auto log, ProgressLog::Create(plan.output, start, options.sync));
-  return WriteTemporaries(plan.transfer, plan.output, options, done,
-                          [&](const std::string& name) {
-                            return log->Append(name, done->at(name));
-                          });
+  WINDLASS_RETURN_IF_ERROR(WriteUnfinished(now, plan.output, options.sync));
+  WINDLASS_RETURN_IF_ERROR(
+      WriteTemporaries(plan.transfer, plan.output, options, &whole));
+  return whole;
 }
 
 }  // namespace
@@ -266,27 +268,27 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options) {
   Storage& storage = *plan.output.storage;
-  const std::string log = JoinPath(plan.output.path, kProgressLogName);
+  const std::string marker = JoinPath(plan.output.path, kUnfinished);
   WINDLASS_RETURN_IF_ERROR(storage.MakeDirectory(plan.output.path));
-  FileRecords done;
-  absl::Status written = WriteLogged(plan, options, &done);
+  const absl::StatusOr<WholeFiles> whole = WriteMarked(plan, options);
+  absl::Status written = whole.status();
   if (written.ok()) written = CheckInputsUnchanged(plan);
   if (absl::IsCancelled(written)) return written;
   if (!written.ok()) {
     RemoveTemporaries(plan.transfer, plan.output);
-    storage.Remove(log).IgnoreError();
+    storage.Remove(marker).IgnoreError();
     return written;
   }
   // From here on the folder holds neither the old checkpoint nor the new one,
-  // and the log says so.
+  // and the marker says so.
   TransferPlan commit = plan.transfer;
   if (options.digest != DigestKind::kNone) {
     commit.closing.insert(commit.closing.begin(),
-                          MakeDigestsFile(done, options.digest));
+                          MakeDigestsFile(*whole, options.digest));
   }
   WINDLASS_RETURN_IF_ERROR(RemoveOld(plan));
   WINDLASS_RETURN_IF_ERROR(CommitTemporaries(commit, plan.output, options));
-  WINDLASS_RETURN_IF_ERROR(storage.Remove(log));
+  WINDLASS_RETURN_IF_ERROR(storage.Remove(marker));
   if (!options.sync) return absl::OkStatus();
   return storage.SyncDirectory(plan.output.path);
 }

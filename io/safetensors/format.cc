@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -204,16 +205,19 @@ bool Aligned(const std::vector<const NamedTensor*>& tensors) {
 constexpr int64_t kBlock = 4096;
 
 // Where the data should start, modulo a block, so that tensors that lie
-// verbatim in a source keep their place within a block and can be shared.
-int64_t DataRemainder(const std::vector<SafetensorsEntry>& entries,
-                      const std::vector<const NamedTensor*>& tensors) {
+// verbatim in a source keep their place within a block and can be shared;
+// nullopt where no tensor does.
+std::optional<int64_t> DataRemainder(
+    const std::vector<SafetensorsEntry>& entries,
+    const std::vector<const NamedTensor*>& tensors) {
   for (size_t i = 0; i < tensors.size(); ++i) {
     const auto extent = tensors[i]->tensor.source()->Verbatim();
     if (!extent.has_value() || extent->size < kBlock) continue;
     const int64_t shift = extent->offset - entries[i].begin;
-    return shift % 8 == 0 ? (shift % kBlock + kBlock) % kBlock : 0;
+    if (shift % 8 != 0) break;
+    return (shift % kBlock + kBlock) % kBlock;
   }
-  return 0;
+  return std::nullopt;
 }
 
 SafetensorsMetadata WithFormat(SafetensorsMetadata metadata) {
@@ -248,9 +252,10 @@ PlannedFile LayOut(Bin bin) {
   const std::vector<SafetensorsEntry> entries = Entries(bin);
   PlannedFile file;
   file.name = bin.name;
-  file.header =
-      SerializeSafetensorsHeader(WithFormat(bin.metadata), entries, kBlock,
-                                 DataRemainder(entries, bin.tensors));
+  const std::optional<int64_t> remainder = DataRemainder(entries, bin.tensors);
+  file.header = SerializeSafetensorsHeader(WithFormat(bin.metadata), entries,
+                                           remainder.has_value() ? kBlock : 8,
+                                           remainder.value_or(0));
   const int64_t data_begin = file.header.size();
   for (size_t i = 0; i < entries.size(); ++i) {
     file.tensors.push_back({bin.tensors[i]->name, data_begin + entries[i].begin,

@@ -146,7 +146,7 @@ class LocalWritableFile : public WritableFile {
 
   absl::Status Allocate(int64_t size) override {
     if (size == 0) return absl::OkStatus();
-    if (MayClone()) return SetSize(size);
+    if (MayShare()) return SetSize(size);
     const int error = ::posix_fallocate(fd_.get(), 0, size);
     // Some file systems cannot promise space; the size alone will do there.
     if (error == EOPNOTSUPP || error == EINVAL) return SetSize(size);
@@ -158,31 +158,12 @@ class LocalWritableFile : public WritableFile {
     return PWriteAll(fd_.get(), path_, offset, data);
   }
 
-  // Only whole blocks can be shared; the ends of the range are copied.
-  absl::StatusOr<bool> CloneFrom(const ByteSource& source, int64_t from,
-                                 int64_t size, int64_t to) override {
+  absl::StatusOr<bool> CopyFrom(const ByteSource& source, int64_t from,
+                                int64_t size, int64_t to) override {
     const auto* file = dynamic_cast<const LocalReadableFile*>(&source);
-    if (file == nullptr || !can_clone_.load(std::memory_order_relaxed) ||
-        (from - to) % kCloneBlock != 0) {
-      return false;
-    }
-    const int64_t head = (kCloneBlock - to % kCloneBlock) % kCloneBlock;
-    const int64_t blocks = (size - head) / kCloneBlock * kCloneBlock;
-    if (blocks <= 0) return false;
-    struct file_clone_range range = {};
-    range.src_fd = file->fd();
-    range.src_offset = from + head;
-    range.src_length = blocks;
-    range.dest_offset = to + head;
-    if (Retry([&] { return ::ioctl(fd_.get(), FICLONERANGE, &range); }) != 0) {
-      can_clone_.store(false, std::memory_order_relaxed);
-      return false;
-    }
-    WINDLASS_RETURN_IF_ERROR(CopySmall(source, from, head, to));
-    WINDLASS_RETURN_IF_ERROR(CopySmall(source, from + head + blocks,
-                                       size - head - blocks,
-                                       to + head + blocks));
-    return true;
+    if (file == nullptr) return false;
+    WINDLASS_ASSIGN_OR_RETURN(const bool shared, Share(*file, from, size, to));
+    return shared ? true : CopyInKernel(*file, from, size, to);
   }
 
   void StartSync(int64_t offset, int64_t size) override {
@@ -200,7 +181,63 @@ class LocalWritableFile : public WritableFile {
 
  private:
   // What file systems share is a multiple of their block, 4 KiB as a rule.
-  static constexpr int64_t kCloneBlock = 4096;
+  static constexpr int64_t kShareBlock = 4096;
+
+  // Only whole blocks can be shared; the ends of the range are copied.
+  absl::StatusOr<bool> Share(const LocalReadableFile& file, int64_t from,
+                             int64_t size, int64_t to) {
+    if (!can_share_.load(std::memory_order_relaxed) ||
+        (from - to) % kShareBlock != 0) {
+      return false;
+    }
+    const int64_t head = (kShareBlock - to % kShareBlock) % kShareBlock;
+    const int64_t blocks = (size - head) / kShareBlock * kShareBlock;
+    if (blocks <= 0) return false;
+    struct file_clone_range range = {};
+    range.src_fd = file.fd();
+    range.src_offset = from + head;
+    range.src_length = blocks;
+    range.dest_offset = to + head;
+    if (Retry([&] { return ::ioctl(fd_.get(), FICLONERANGE, &range); }) != 0) {
+      can_share_.store(false, std::memory_order_relaxed);
+      return false;
+    }
+    WINDLASS_RETURN_IF_ERROR(CopySmall(file, from, head, to));
+    WINDLASS_RETURN_IF_ERROR(CopySmall(
+        file, from + head + blocks, size - head - blocks, to + head + blocks));
+    return true;
+  }
+
+  absl::StatusOr<bool> CopyInKernel(const LocalReadableFile& file, int64_t from,
+                                    int64_t size, int64_t to) {
+    if (!can_copy_.load(std::memory_order_relaxed)) return false;
+    bool begun = false;
+    while (size > 0) {
+      off64_t in = from;
+      off64_t out = to;
+      const ssize_t done = Retry([&] {
+        return ::copy_file_range(file.fd(), &in, fd_.get(), &out, size, 0);
+      });
+      if (done < 0) {
+        // Not between these file systems, or not in this kernel.
+        if (!begun && errno != EIO && errno != ENOSPC && errno != EDQUOT) {
+          can_copy_.store(false, std::memory_order_relaxed);
+          return false;
+        }
+        return Errno(errno, path_, absl::StrCat("copying ", file.name()));
+      }
+      if (done == 0) {
+        return absl::OutOfRangeError(absl::StrCat(
+            file.name(), ": found the end at byte ", from, ", expected ", size,
+            " more bytes; the file was truncated"));
+      }
+      begun = true;
+      from += done;
+      to += done;
+      size -= done;
+    }
+    return true;
+  }
 
   absl::Status SetSize(int64_t size) {
     if (Retry([&] { return ::ftruncate(fd_.get(), size); }) != 0) {
@@ -209,8 +246,8 @@ class LocalWritableFile : public WritableFile {
     return absl::OkStatus();
   }
 
-  // Space that is allocated first would be given back by every clone.
-  bool MayClone() const {
+  // Space that is allocated first would be given back for every shared block.
+  bool MayShare() const {
     struct statfs info;
     return ::fstatfs(fd_.get(), &info) == 0 &&
            (info.f_type == BTRFS_SUPER_MAGIC || info.f_type == XFS_SUPER_MAGIC);
@@ -218,7 +255,7 @@ class LocalWritableFile : public WritableFile {
 
   absl::Status CopySmall(const ByteSource& source, int64_t from, int64_t size,
                          int64_t to) {
-    char block[kCloneBlock];
+    char block[kShareBlock];
     const auto part = absl::MakeSpan(block, size);
     WINDLASS_RETURN_IF_ERROR(source.ReadAt(from, part));
     return WriteAt(to, part);
@@ -226,7 +263,8 @@ class LocalWritableFile : public WritableFile {
 
   const std::string path_;
   FileDescriptor fd_;
-  std::atomic<bool> can_clone_{true};
+  std::atomic<bool> can_share_{true};
+  std::atomic<bool> can_copy_{true};
 };
 
 class LocalEditableFile : public EditableFile {

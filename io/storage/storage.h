@@ -62,11 +62,12 @@ class WritableFile {
 
   virtual absl::Status WriteAt(int64_t offset, absl::Span<const char> data) = 0;
 
-  // Shares `size` bytes of a source instead of copying them, where the two lie
-  // on one file system that can. False where it cannot, and nothing happened.
-  virtual absl::StatusOr<bool> CloneFrom(const ByteSource& /*source*/,
-                                         int64_t /*from*/, int64_t /*size*/,
-                                         int64_t /*to*/) {
+  // Takes `size` bytes of a source without moving them through this process:
+  // shares the blocks where both lie on one file system that can, else has the
+  // kernel copy them. False where neither is possible; nothing happened then.
+  virtual absl::StatusOr<bool> CopyFrom(const ByteSource& /*source*/,
+                                        int64_t /*from*/, int64_t /*size*/,
+                                        int64_t /*to*/) {
     return false;
   }
 

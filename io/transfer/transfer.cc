@@ -1,11 +1,14 @@
 #include "windlass/io/transfer/transfer.h"
 
 #include <algorithm>
+#include <cstring>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
 
@@ -102,23 +105,6 @@ class ItemCursor {
   int64_t position_ = 0;
 };
 
-// What is known of an item's bytes once they are written.
-struct ItemDigest {
-  std::string checksum;  // XXH3; empty where they did not pass by
-  std::string digest;    // of the tensor, when asked for
-};
-
-// A file's checksum is that of its items' checksums.
-std::string CombineChecksums(const std::vector<ItemDigest>& items) {
-  const auto digest = Digest::Create(DigestKind::kXxh3);
-  for (const ItemDigest& item : items) {
-    if (item.checksum.empty()) return "";
-    digest->Update(
-        absl::MakeConstSpan(item.checksum.data(), item.checksum.size()));
-  }
-  return digest->Finish();
-}
-
 // An output file while it is being written.
 struct OpenFile {
   OpenFile(const PlannedFile& planned, DigestKind digest)
@@ -128,95 +114,100 @@ struct OpenFile {
   const std::vector<Segment> segments;
   ItemCursor cursor;
   std::unique_ptr<WritableFile> file;
-  std::vector<ItemDigest> digests;  // an entry for each item handed out
-  int unfinished = 0;               // items handed out and not done
+  int unfinished = 0;  // items handed out and not done
+  // Of tensors, as their segments are done.
+  std::vector<std::pair<std::string, std::string>> digests;
 };
 
 struct Work {
   std::shared_ptr<OpenFile> file;
   Item item;
-  size_t index = 0;
 };
 
-// Hands out a plan's work, file after file, and closes each file when its last
-// item is done. Thread-safe.
+// Hands out a plan's work, and closes each file when its last item is done.
+// Every thread has a file of its own while there are enough (file systems let
+// one thread at a time write to a file), and helps with the others' after that.
+// Thread-safe.
 class WorkQueue {
  public:
-  using OnDone = std::function<absl::Status(const std::string&)>;
-
   WorkQueue(const TransferPlan& plan, const Location& directory,
-            const TransferOptions& options, FileRecords* done,
-            const OnDone& on_done)
-      : plan_(plan),
-        directory_(directory),
-        options_(options),
-        done_(done),
-        on_done_(on_done) {}
+            const TransferOptions& options, WholeFiles* whole)
+      : plan_(plan), directory_(directory), options_(options), whole_(whole) {}
 
-  // The next piece of work; one without a file when nothing is left.
-  absl::StatusOr<Work> Next() {
+  // The next piece of work; one without a file when nothing is left. `mine` is
+  // the file that the calling thread is at, null at first.
+  absl::StatusOr<Work> Next(std::shared_ptr<OpenFile>* mine) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    while (current_ == nullptr || current_->cursor.exhausted()) {
-      if (next_file_ == plan_.files.size()) return Work{};
-      const PlannedFile& planned = plan_.files[next_file_++];
-      if (done_->count(planned.name) > 0) {
-        CountBytes(planned.size);
-        continue;
-      }
-      WINDLASS_RETURN_IF_ERROR(Open(planned));
+    if (*mine == nullptr || (*mine)->cursor.exhausted()) {
+      WINDLASS_ASSIGN_OR_RETURN(*mine, FindFile());
+      if (*mine == nullptr) return Work{};
     }
-    Work work{current_, current_->cursor.Next(), current_->digests.size()};
-    current_->digests.emplace_back();
-    ++current_->unfinished;
+    OpenFile& file = **mine;
+    Work work{*mine, file.cursor.Next()};
+    ++file.unfinished;
     return work;
   }
 
-  // Ends what Next gave; the last work on a file finishes the file.
-  absl::Status Done(const Work& work, ItemDigest digest) {
+  // Ends what Next gave, with the tensor's digest if one was asked for; the
+  // last work on a file finishes the file.
+  absl::Status Done(const Work& work, std::string digest) {
     CountBytes(work.item.end - work.item.begin);
     OpenFile& file = *work.file;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      file.digests[work.index] = std::move(digest);
+      if (const PlannedTensor* tensor = work.item.segment->tensor) {
+        file.digests.emplace_back(tensor->name, std::move(digest));
+      }
       if (--file.unfinished > 0 || !file.cursor.exhausted()) {
         return absl::OkStatus();
       }
     }
     WINDLASS_RETURN_IF_ERROR(Close(&file));
     const std::lock_guard<std::mutex> lock(mutex_);
-    return Record(file);
+    whole_->emplace(file.plan.name, std::move(file.digests));
+    return absl::OkStatus();
   }
 
  private:
-  absl::Status Open(const PlannedFile& planned) {
-    current_ = std::make_shared<OpenFile>(planned, options_.digest);
+  // A file that has work left: a new one, or else one that another thread is
+  // at. Null where there is none.
+  absl::StatusOr<std::shared_ptr<OpenFile>> FindFile() {
+    while (next_file_ < plan_.files.size()) {
+      const PlannedFile& planned = plan_.files[next_file_++];
+      if (whole_->count(planned.name) > 0) {
+        CountBytes(planned.size);
+        continue;
+      }
+      WINDLASS_ASSIGN_OR_RETURN(std::shared_ptr<OpenFile> file, Open(planned));
+      if (file->cursor.exhausted()) continue;
+      open_.push_back(file);
+      return file;
+    }
+    while (!open_.empty() && open_.front()->cursor.exhausted()) {
+      open_.pop_front();
+    }
+    for (const auto& file : open_) {
+      if (!file->cursor.exhausted()) return file;
+    }
+    return std::shared_ptr<OpenFile>();
+  }
+
+  absl::StatusOr<std::shared_ptr<OpenFile>> Open(const PlannedFile& planned) {
+    auto file = std::make_shared<OpenFile>(planned, options_.digest);
     WINDLASS_ASSIGN_OR_RETURN(
-        current_->file, directory_.storage->Create(JoinPath(
-                            directory_.path, TemporaryName(planned.name))));
-    WINDLASS_RETURN_IF_ERROR(current_->file->Allocate(planned.size));
-    if (!current_->cursor.exhausted()) return absl::OkStatus();
-    WINDLASS_RETURN_IF_ERROR(Close(current_.get()));
-    return Record(*current_);
+        file->file, directory_.storage->Create(JoinPath(
+                        directory_.path, TemporaryName(planned.name))));
+    WINDLASS_RETURN_IF_ERROR(file->file->Allocate(planned.size));
+    if (file->cursor.exhausted()) {
+      WINDLASS_RETURN_IF_ERROR(Close(file.get()));
+      whole_->emplace(planned.name, std::move(file->digests));
+    }
+    return file;
   }
 
   absl::Status Close(OpenFile* file) {
     if (options_.sync) WINDLASS_RETURN_IF_ERROR(file->file->Sync());
     return file->file->Close();
-  }
-
-  absl::Status Record(const OpenFile& file) {
-    FileRecord& record = (*done_)[file.plan.name];
-    record.size = file.plan.size;
-    record.checksum = CombineChecksums(file.digests);
-    // A tensor with a digest is a segment, and a segment one item.
-    for (size_t i = 0; i < file.segments.size(); ++i) {
-      if (file.segments[i].tensor == nullptr) continue;
-      // Items of segments before this one: headers may take several.
-      const size_t item = file.digests.size() - (file.segments.size() - i);
-      record.digests.emplace_back(file.segments[i].tensor->name,
-                                  file.digests[item].digest);
-    }
-    return on_done_(file.plan.name);
   }
 
   void CountBytes(int64_t bytes) {
@@ -228,11 +219,10 @@ class WorkQueue {
   const TransferPlan& plan_;
   const Location& directory_;
   const TransferOptions& options_;
-  FileRecords* const done_;
-  const OnDone& on_done_;
+  WholeFiles* const whole_;
   std::mutex mutex_;
   size_t next_file_ = 0;
-  std::shared_ptr<OpenFile> current_;
+  std::deque<std::shared_ptr<OpenFile>> open_;
 };
 
 // The first error of several threads.
@@ -269,6 +259,30 @@ class Buffer {
   int64_t capacity_ = 0;
 };
 
+absl::Status CheckCancelled(const TransferOptions& options) {
+  if (options.cancelled == nullptr || !options.cancelled->load()) {
+    return absl::OkStatus();
+  }
+  return absl::CancelledError("interrupted");
+}
+
+// The bytes of a segment from `begin` on: as many as are best had at once.
+absl::StatusOr<absl::Span<char>> ReadPiece(const Segment& segment,
+                                           int64_t begin, int64_t end,
+                                           Buffer* buffer) {
+  if (segment.verbatim.has_value()) {
+    const auto piece = buffer->Get(std::min(end - begin, kBufferBytes));
+    WINDLASS_RETURN_IF_ERROR(segment.verbatim->source->ReadAt(
+        segment.verbatim->offset + begin, piece));
+    return piece;
+  }
+  const int64_t size = std::min(segment.computed->PieceEnd(begin), end) - begin;
+  const auto piece = buffer->Get(size);
+  WINDLASS_RETURN_IF_ERROR(
+      segment.computed->Read(Region{begin, size}, piece.data(), size));
+  return piece;
+}
+
 // One thread's work.
 class Worker {
  public:
@@ -284,75 +298,89 @@ class Worker {
 
  private:
   absl::Status Step() {
-    WINDLASS_RETURN_IF_ERROR(CheckCancelled());
-    WINDLASS_ASSIGN_OR_RETURN(const Work work, queue_->Next());
+    WINDLASS_RETURN_IF_ERROR(CheckCancelled(options_));
+    WINDLASS_ASSIGN_OR_RETURN(const Work work, queue_->Next(&file_));
     finished_ = work.file == nullptr;
     if (finished_) return absl::OkStatus();
-    WINDLASS_ASSIGN_OR_RETURN(ItemDigest digest, Move(work));
+    WINDLASS_ASSIGN_OR_RETURN(std::string digest, Move(work));
     return queue_->Done(work, std::move(digest));
   }
 
-  absl::Status CheckCancelled() const {
-    if (options_.cancelled == nullptr || !options_.cancelled->load()) {
-      return absl::OkStatus();
-    }
-    return absl::CancelledError("interrupted");
-  }
-
-  absl::StatusOr<ItemDigest> Move(const Work& work) {
+  absl::StatusOr<std::string> Move(const Work& work) {
     const Item& item = work.item;
     const Segment& segment = *item.segment;
     WritableFile& file = *work.file->file;
     const int64_t to = segment.offset + item.begin;
     const int64_t size = item.end - item.begin;
-    ItemDigest result;
+    bool copied = false;
     if (segment.verbatim.has_value() && segment.tensor == nullptr) {
       WINDLASS_ASSIGN_OR_RETURN(
-          const bool cloned,
-          file.CloneFrom(*segment.verbatim->source,
-                         segment.verbatim->offset + item.begin, size, to));
-      if (cloned) return result;
+          copied,
+          file.CopyFrom(*segment.verbatim->source,
+                        segment.verbatim->offset + item.begin, size, to));
     }
-    const auto checksum = Digest::Create(DigestKind::kXxh3);
+    std::string digest;
+    if (!copied) {
+      WINDLASS_ASSIGN_OR_RETURN(digest, Stream(item, &file));
+    }
+    if (options_.sync) file.StartSync(to, size);
+    return digest;
+  }
+
+  // Moves the item's bytes through the buffer.
+  absl::StatusOr<std::string> Stream(const Item& item, WritableFile* file) {
+    const Segment& segment = *item.segment;
     const auto digest =
         segment.tensor != nullptr ? Digest::Create(options_.digest) : nullptr;
     for (int64_t at = item.begin; at < item.end;) {
-      WINDLASS_RETURN_IF_ERROR(CheckCancelled());
-      WINDLASS_ASSIGN_OR_RETURN(const absl::Span<const char> piece,
-                                ReadPiece(segment, at, item.end));
-      checksum->Update(piece);
+      WINDLASS_RETURN_IF_ERROR(CheckCancelled(options_));
+      WINDLASS_ASSIGN_OR_RETURN(const absl::Span<char> piece,
+                                ReadPiece(segment, at, item.end, &buffer_));
       if (digest != nullptr) digest->Update(piece);
-      WINDLASS_RETURN_IF_ERROR(file.WriteAt(segment.offset + at, piece));
+      WINDLASS_RETURN_IF_ERROR(file->WriteAt(segment.offset + at, piece));
       at += piece.size();
     }
-    if (options_.sync) file.StartSync(to, size);
-    result.checksum = checksum->Finish();
-    if (digest != nullptr) result.digest = digest->Finish();
-    return result;
-  }
-
-  absl::StatusOr<absl::Span<const char>> ReadPiece(const Segment& segment,
-                                                   int64_t begin, int64_t end) {
-    if (segment.verbatim.has_value()) {
-      const auto piece = buffer_.Get(std::min(end - begin, kBufferBytes));
-      WINDLASS_RETURN_IF_ERROR(segment.verbatim->source->ReadAt(
-          segment.verbatim->offset + begin, piece));
-      return piece;
-    }
-    const int64_t size =
-        std::min(segment.computed->PieceEnd(begin), end) - begin;
-    const auto piece = buffer_.Get(size);
-    WINDLASS_RETURN_IF_ERROR(
-        segment.computed->Read(Region{begin, size}, piece.data(), size));
-    return piece;
+    return digest != nullptr ? digest->Finish() : std::string();
   }
 
   WorkQueue* const queue_;
   const TransferOptions& options_;
   FirstError* const error_;
+  std::shared_ptr<OpenFile> file_;
   bool finished_ = false;
   Buffer buffer_;
 };
+
+// Whether `file` holds what the plan says; adds its tensors' digests.
+absl::StatusOr<bool> IsWhole(
+    const PlannedFile& planned, const ReadableFile& file,
+    const TransferOptions& options,
+    std::vector<std::pair<std::string, std::string>>* digests) {
+  if (file.size() != planned.size) return false;
+  const std::vector<Segment> segments = Segments(planned, options.digest);
+  Buffer expected, found;
+  for (const Segment& segment : segments) {
+    const auto digest =
+        segment.tensor != nullptr ? Digest::Create(options.digest) : nullptr;
+    for (int64_t at = 0; at < segment.size;) {
+      WINDLASS_RETURN_IF_ERROR(CheckCancelled(options));
+      WINDLASS_ASSIGN_OR_RETURN(
+          const absl::Span<char> piece,
+          ReadPiece(segment, at, segment.size, &expected));
+      const absl::Span<char> there = found.Get(piece.size());
+      WINDLASS_RETURN_IF_ERROR(file.ReadAt(segment.offset + at, there));
+      if (std::memcmp(piece.data(), there.data(), piece.size()) != 0) {
+        return false;
+      }
+      if (digest != nullptr) digest->Update(piece);
+      at += piece.size();
+    }
+    if (digest != nullptr) {
+      digests->emplace_back(segment.tensor->name, digest->Finish());
+    }
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -360,13 +388,13 @@ std::string TemporaryName(const std::string& name) {
   return absl::StrCat(".", name, kPartialSuffix);
 }
 
-absl::Status WriteTemporaries(
-    const TransferPlan& plan, const Location& directory,
-    const TransferOptions& options, FileRecords* done,
-    const std::function<absl::Status(const std::string&)>& on_done) {
+absl::Status WriteTemporaries(const TransferPlan& plan,
+                              const Location& directory,
+                              const TransferOptions& options,
+                              WholeFiles* whole) {
   FirstError error;
   {
-    WorkQueue queue(plan, directory, options, done, on_done);
+    WorkQueue queue(plan, directory, options, whole);
     std::vector<std::thread> threads;
     for (int i = 1; i < options.threads; ++i) {
       threads.emplace_back([&] { Worker(&queue, options, &error).Run(); });
@@ -377,7 +405,7 @@ absl::Status WriteTemporaries(
   absl::Status status = error.Take();
   if (status.ok()) return status;
   for (const PlannedFile& file : plan.files) {
-    if (done->count(file.name) > 0) continue;
+    if (whole->count(file.name) > 0) continue;
     directory.storage
         ->Remove(JoinPath(directory.path, TemporaryName(file.name)))
         .IgnoreError();
@@ -385,24 +413,65 @@ absl::Status WriteTemporaries(
   return status;
 }
 
-absl::StatusOr<std::string> ReadChecksum(const PlannedFile& planned,
-                                         const ByteSource& file,
-                                         DigestKind digest) {
-  const std::vector<Segment> segments = Segments(planned, digest);
-  std::vector<ItemDigest> items;
-  Buffer buffer;
-  for (ItemCursor cursor(&segments); !cursor.exhausted();) {
-    const Item item = cursor.Next();
-    const auto checksum = Digest::Create(DigestKind::kXxh3);
-    for (int64_t at = item.begin; at < item.end;) {
-      const auto piece = buffer.Get(std::min(item.end - at, kBufferBytes));
-      WINDLASS_RETURN_IF_ERROR(file.ReadAt(item.segment->offset + at, piece));
-      checksum->Update(piece);
-      at += piece.size();
+absl::StatusOr<WholeFiles> FindWholeFiles(const TransferPlan& plan,
+                                          const Location& directory,
+                                          const TransferOptions& options) {
+  WholeFiles whole;
+  for (const PlannedFile& planned : plan.files) {
+    // A run that was killed while it renamed has some under their final names.
+    for (const std::string& name :
+         {TemporaryName(planned.name), planned.name}) {
+      const auto file =
+          directory.storage->OpenForRead(JoinPath(directory.path, name));
+      if (!file.ok()) continue;
+      std::vector<std::pair<std::string, std::string>> digests;
+      WINDLASS_ASSIGN_OR_RETURN(const bool is_whole,
+                                IsWhole(planned, **file, options, &digests));
+      if (!is_whole) continue;
+      whole.emplace(planned.name, std::move(digests));
+      break;
     }
-    items.push_back({checksum->Finish(), ""});
   }
-  return CombineChecksums(items);
+  return whole;
+}
+
+std::string PlanHash(const TransferPlan& plan, absl::string_view tag) {
+  const auto digest = Digest::Create(DigestKind::kSha256);
+  auto add = [&digest](absl::string_view text) {
+    const std::string length = absl::StrCat(text.size(), ":");
+    digest->Update(absl::MakeConstSpan(length.data(), length.size()));
+    digest->Update(absl::MakeConstSpan(text.data(), text.size()));
+  };
+  // A source is described once, and by its number after that.
+  absl::flat_hash_map<const ByteSource*, size_t> numbers;
+  auto add_extent = [&](const Extent& extent) {
+    auto [it, fresh] = numbers.emplace(extent.source.get(), numbers.size());
+    add(absl::StrCat(it->second, " ", extent.offset, " ", extent.size));
+    if (!fresh) return true;
+    const auto* file = dynamic_cast<const ReadableFile*>(extent.source.get());
+    const FileIdentity identity =
+        file != nullptr ? file->identity()
+                        : FileIdentity{extent.source->size(), 0, 0};
+    add(extent.source->name());
+    add(absl::StrCat(identity.size, " ", identity.modified_ns, " ",
+                     identity.inode));
+    return true;
+  };
+  add(tag);
+  for (const PlannedFile& file : plan.files) {
+    add(file.name);
+    add(file.header);
+    add(absl::StrCat(file.size));
+    for (const PlannedTensor& tensor : file.tensors) {
+      add(absl::StrCat(tensor.offset));
+      tensor.tensor.source()->VisitInputs(add_extent);
+    }
+  }
+  for (const ClosingFile& file : plan.closing) {
+    add(file.name);
+    add(file.contents);
+  }
+  return digest->Finish();
 }
 
 void RemoveTemporaries(const TransferPlan& plan, const Location& directory) {

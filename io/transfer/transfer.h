@@ -9,7 +9,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -17,6 +16,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "windlass/io/storage/storage.h"
 #include "windlass/io/transfer/digest.h"
 #include "windlass/io/transfer/plan.h"
@@ -37,37 +37,35 @@ struct TransferOptions {
   const std::atomic<bool>* cancelled = nullptr;
 };
 
-// A temporary file that is whole.
-struct FileRecord {
-  int64_t size = 0;
-  // Of its contents, taken while they were written; empty where the bytes never
-  // passed through this process (clones).
-  std::string checksum;
-  // Tensor name to digest, when digests were asked for.
-  std::vector<std::pair<std::string, std::string>> digests;
-};
-
-// By the name that the file will have.
-using FileRecords = std::map<std::string, FileRecord>;
+// Files of a plan that are whole, by the names that they will have, each with
+// the digests of its tensors (name, digest) when digests were asked for.
+using WholeFiles =
+    std::map<std::string, std::vector<std::pair<std::string, std::string>>>;
 
 // Where a file is written before it gets its name: ".NAME" and this suffix.
 inline constexpr char kPartialSuffix[] = ".windlass-partial";
 std::string TemporaryName(const std::string& name);
 
 // Writes the plan's files under their temporary names, but for those that
-// `done` has; adds each to `done` when it is whole, and then calls `on_done`
-// (never from two threads at once). Memory: a piece or two (core/tensor.h) a
-// thread. Errors are those of reading and writing; a temporary file that is not
-// whole is removed then.
-absl::Status WriteTemporaries(
-    const TransferPlan& plan, const Location& directory,
-    const TransferOptions& options, FileRecords* done,
-    const std::function<absl::Status(const std::string& name)>& on_done);
+// `whole` has, and adds each to `whole`. Memory: a piece or two (core/tensor.h)
+// a thread. Errors are those of reading and writing; a temporary file that is
+// not whole is removed then.
+absl::Status WriteTemporaries(const TransferPlan& plan,
+                              const Location& directory,
+                              const TransferOptions& options,
+                              WholeFiles* whole);
 
-// Reads a file that was written by this plan and computes its checksum again.
-absl::StatusOr<std::string> ReadChecksum(const PlannedFile& planned,
-                                         const ByteSource& file,
-                                         DigestKind digest);
+// Which of the plan's files are already in the directory, under their temporary
+// or their final names, to the last byte: everything is read, computed again
+// and compared. Cancelled when asked to stop.
+absl::StatusOr<WholeFiles> FindWholeFiles(const TransferPlan& plan,
+                                          const Location& directory,
+                                          const TransferOptions& options);
+
+// Identifies a plan: the names, headers and sizes of its files, where each
+// tensor comes from (a file's size and time of change among it), and `tag`,
+// which says what the plan itself does not show (adapter, options, version).
+std::string PlanHash(const TransferPlan& plan, absl::string_view tag);
 
 // Removes what WriteTemporaries wrote.
 void RemoveTemporaries(const TransferPlan& plan, const Location& directory);

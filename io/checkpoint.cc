@@ -9,16 +9,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/json.h"
-#include "windlass/core/json_fields.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/transfer/digest.h"
 
 namespace windlass {
 namespace {
 
-// While it is in an output folder, a conversion into it is not complete. It
-// names the plan, so that a killed conversion can go on where it stopped.
-constexpr absl::string_view kUnfinished = ".windlass-unfinished";
+// While an output folder has a file whose name starts so, a conversion into it
+// is not complete. The name goes on with the plan's hash, so that a killed
+// conversion can go on where it stopped, and with kOverwrite where the run was
+// allowed to replace a checkpoint. The file is empty: removing one that has
+// blocks can wait as long for the device as all that was written before it.
+constexpr absl::string_view kUnfinished = ".windlass-unfinished-";
+constexpr absl::string_view kOverwrite = "-overwrite";
 
 std::vector<const CheckpointFormat*>& Formats() {
   static auto* const formats = new std::vector<const CheckpointFormat*>;
@@ -50,34 +53,34 @@ bool IsSideFile(absl::string_view name) {
 }
 
 bool IsOurs(absl::string_view name) {
-  return name == kUnfinished || absl::EndsWith(name, kPartialSuffix);
+  return absl::StartsWith(name, kUnfinished) ||
+         absl::EndsWith(name, kPartialSuffix);
 }
 
-// What kUnfinished says in an output folder.
-struct Unfinished {
-  std::string plan_hash;
-  bool overwrite = false;  // the run had permission to replace a checkpoint
-};
-
-absl::StatusOr<Unfinished> ReadUnfinished(const Location& output) {
-  const std::string path = JoinPath(output.path, kUnfinished);
-  WINDLASS_ASSIGN_OR_RETURN(const std::string text,
-                            ReadFile(*output.storage, path, 1 << 20));
-  WINDLASS_ASSIGN_OR_RETURN(const JsonFields fields,
-                            JsonFields::Parse(text, path));
-  Unfinished unfinished;
-  WINDLASS_ASSIGN_OR_RETURN(unfinished.plan_hash, fields.GetString("plan"));
-  WINDLASS_ASSIGN_OR_RETURN(unfinished.overwrite, fields.GetBool("overwrite"));
-  return unfinished;
+std::vector<std::string> FindMarkers(const Location& output) {
+  std::vector<std::string> markers;
+  const auto names = output.storage->List(output.path);
+  if (!names.ok()) return markers;
+  for (const std::string& name : *names) {
+    if (absl::StartsWith(name, kUnfinished)) markers.push_back(name);
+  }
+  return markers;
 }
 
-absl::Status WriteUnfinished(const Unfinished& unfinished,
-                             const Location& output, bool sync) {
-  Json json;
-  json["plan"] = unfinished.plan_hash;
-  json["overwrite"] = unfinished.overwrite;
-  return WriteFile(*output.storage, JoinPath(output.path, kUnfinished),
-                   json.dump(), sync);
+// Leaves `marker` as the only one in the folder; none where it is empty.
+absl::Status SetMarker(const Location& output, const std::string& marker,
+                       bool sync) {
+  if (!marker.empty()) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        const auto file, output.storage->Create(JoinPath(output.path, marker)));
+    WINDLASS_RETURN_IF_ERROR(file->Close());
+  }
+  for (const std::string& other : FindMarkers(output)) {
+    if (other == marker) continue;
+    WINDLASS_RETURN_IF_ERROR(
+        output.storage->Remove(JoinPath(output.path, other)));
+  }
+  return sync ? output.storage->SyncDirectory(output.path) : absl::OkStatus();
 }
 
 // Whether `path` is `folder` or lies in it; both canonical.
@@ -108,8 +111,12 @@ absl::Status CheckOutputFolder(const Location& input, const Location& output,
   if (overwrite || absl::c_all_of(names, IsOurs)) return absl::OkStatus();
   // What an unfinished run of ours left may go, unless that run was itself
   // about to replace something.
-  const absl::StatusOr<Unfinished> unfinished = ReadUnfinished(output);
-  if (unfinished.ok() && !unfinished->overwrite) return absl::OkStatus();
+  const std::vector<std::string> markers = FindMarkers(output);
+  if (!markers.empty() && absl::c_none_of(markers, [](const auto& marker) {
+        return absl::EndsWith(marker, kOverwrite);
+      })) {
+    return absl::OkStatus();
+  }
   return absl::FailedPreconditionError(absl::StrCat(
       output.path, ": found ", names.size(),
       " files, expected an empty folder; --overwrite replaces a checkpoint"));
@@ -179,17 +186,18 @@ ClosingFile MakeDigestsFile(const WholeFiles& files, DigestKind kind) {
 // Marks the folder, and writes all temporary files that are not there yet.
 absl::StatusOr<WholeFiles> WriteMarked(const SavePlan& plan,
                                        const TransferOptions& options) {
-  const Unfinished now{
+  const std::string marker = absl::StrCat(
+      kUnfinished,
       PlanHash(plan.transfer,
                absl::StrCat(plan.tag, " ", DigestKindName(options.digest))),
-      plan.overwrite};
-  const absl::StatusOr<Unfinished> before = ReadUnfinished(plan.output);
+      plan.overwrite ? kOverwrite : "");
   WholeFiles whole;
-  if (options.resume && before.ok() && before->plan_hash == now.plan_hash) {
+  if (options.resume &&
+      absl::c_linear_search(FindMarkers(plan.output), marker)) {
     WINDLASS_ASSIGN_OR_RETURN(
         whole, FindWholeFiles(plan.transfer, plan.output, options));
   }
-  WINDLASS_RETURN_IF_ERROR(WriteUnfinished(now, plan.output, options.sync));
+  WINDLASS_RETURN_IF_ERROR(SetMarker(plan.output, marker, options.sync));
   WINDLASS_RETURN_IF_ERROR(
       WriteTemporaries(plan.transfer, plan.output, options, &whole));
   return whole;
@@ -267,16 +275,15 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
 
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options) {
-  Storage& storage = *plan.output.storage;
-  const std::string marker = JoinPath(plan.output.path, kUnfinished);
-  WINDLASS_RETURN_IF_ERROR(storage.MakeDirectory(plan.output.path));
+  WINDLASS_RETURN_IF_ERROR(
+      plan.output.storage->MakeDirectory(plan.output.path));
   const absl::StatusOr<WholeFiles> whole = WriteMarked(plan, options);
   absl::Status written = whole.status();
   if (written.ok()) written = CheckInputsUnchanged(plan);
   if (absl::IsCancelled(written)) return written;
   if (!written.ok()) {
     RemoveTemporaries(plan.transfer, plan.output);
-    storage.Remove(marker).IgnoreError();
+    SetMarker(plan.output, "", options.sync).IgnoreError();
     return written;
   }
   // From here on the folder holds neither the old checkpoint nor the new one,
@@ -288,9 +295,7 @@ absl::Status SaveCheckpoint(const SavePlan& plan,
   }
   WINDLASS_RETURN_IF_ERROR(RemoveOld(plan));
   WINDLASS_RETURN_IF_ERROR(CommitTemporaries(commit, plan.output, options));
-  WINDLASS_RETURN_IF_ERROR(storage.Remove(marker));
-  if (!options.sync) return absl::OkStatus();
-  return storage.SyncDirectory(plan.output.path);
+  return SetMarker(plan.output, "", options.sync);
 }
 
 absl::StatusOr<InPlacePlan> CheckpointFormat::PlanInPlace(

@@ -1,7 +1,6 @@
 #include "windlass/core/json.h"
 
-#include <string>
-
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 
@@ -56,6 +55,18 @@ absl::StatusOr<Json> ParseJson(absl::string_view text) {
     return absl::InvalidArgumentError(validator.error());
   }
   return Json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
+}
+
+void AppendJsonString(absl::string_view text, std::string* out) {
+  const bool plain = absl::c_all_of(text, [](unsigned char c) {
+    return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';
+  });
+  if (plain) {
+    absl::StrAppend(out, "\"", text, "\"");
+    return;
+  }
+  out->append(Json(std::string(text))
+                  .dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 }  // namespace windlass

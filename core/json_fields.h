@@ -29,7 +29,7 @@ class JsonFields {
 
   const std::string& origin() const { return origin_; }
 
-  // Names of the top-level fields, in the text's order.
+  // Names of the top-level fields, sorted.
   std::vector<std::string> Names() const;
 
   // True where the field is there and not null.

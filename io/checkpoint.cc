@@ -269,12 +269,12 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
     plan.transfer.files.push_back(VerbatimFile(name, Extent{file, 0, size}));
     plan.inputs.push_back(std::move(file));
   }
-  WINDLASS_RETURN_IF_ERROR(CheckSpace(plan.output, plan.transfer.bytes()));
   return plan;
 }
 
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options) {
+  WINDLASS_RETURN_IF_ERROR(CheckSpace(plan.output, plan.transfer.bytes()));
   WINDLASS_RETURN_IF_ERROR(
       plan.output.storage->MakeDirectory(plan.output.path));
   const absl::StatusOr<WholeFiles> whole = WriteMarked(plan, options);

@@ -115,14 +115,13 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri);
 
 // Plans to save `tensors` in the folder `output`. Writes nothing.
 // FailedPrecondition where the folder is not empty and overwriting was not
-// asked for; InvalidArgument where it is the input, or one lies in the other;
-// ResourceExhausted where the disk has no room.
+// asked for; InvalidArgument where it is the input, or one lies in the other.
 absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   const Checkpoint& input,
                                   absl::string_view output,
                                   const SaveOptions& options);
 
-// Carries a plan out. Until the last tensor is written nothing changes under a
+// Carries a plan out. ResourceExhausted where the disk has no room for it. Until the last tensor is written nothing changes under a
 // final name; an error before removes all that was written. After a
 // cancellation, and after a crash at any moment, the same plan can be carried
 // out again: from the start, or with `resume` from the files that were whole.

@@ -5,9 +5,13 @@
 #include <optional>
 #include <string>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "re2/re2.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
@@ -52,20 +56,32 @@ struct PerExpertKey {
 };
 
 std::optional<PerExpertKey> ParsePerExpertKey(absl::string_view name) {
-  static const RE2* const pattern = new RE2(
-      R"((?s)(.*layers\.\d+\.mlp\.experts)\.(\d+)\.(gate|up|down)_proj\.)"
-      R"(lora_([AB])\.weight)");
-  if (!absl::StrContains(name, ".mlp.experts.")) return std::nullopt;
-  PerExpertKey found;
-  std::string projection, side;
-  if (!RE2::FullMatch(ToRe2(name), *pattern, &found.key.layer, &found.expert,
-                      &projection, &side)) {
+  constexpr absl::string_view kSegment = ".mlp.experts.";
+  static const RE2* const layer = new RE2(R"((?s).*layers\.\d+)");
+  const size_t segment = name.rfind(kSegment);
+  if (segment == name.npos || !absl::StrContains(name, ".lora_")) {
     return std::nullopt;
   }
-  found.up = projection == "up";
-  found.key.role = projection == "down"
-                       ? (side == "A" ? kDownA : kDownB)
-                       : (side == "A" ? kGateAndUpA : kGateAndUpB);
+  const std::vector<absl::string_view> parts =
+      absl::StrSplit(name.substr(segment + kSegment.size()), '.');
+  PerExpertKey found;
+  if (parts.size() != 4 || parts[3] != "weight" ||
+      !absl::c_all_of(parts[0], absl::ascii_isdigit) ||
+      !absl::SimpleAtoi(parts[0], &found.expert) ||
+      (parts[2] != "lora_A" && parts[2] != "lora_B") ||
+      !RE2::FullMatch(ToRe2(name.substr(0, segment)), *layer)) {
+    return std::nullopt;
+  }
+  const bool is_a = parts[2] == "lora_A";
+  if (parts[1] == "down_proj") {
+    found.key.role = is_a ? kDownA : kDownB;
+  } else if (parts[1] == "gate_proj" || parts[1] == "up_proj") {
+    found.key.role = is_a ? kGateAndUpA : kGateAndUpB;
+  } else {
+    return std::nullopt;
+  }
+  found.up = parts[1] == "up_proj";
+  found.key.layer = std::string(name.substr(0, segment + kSegment.size() - 1));
   return found;
 }
 

@@ -6,9 +6,12 @@
 #include <optional>
 #include <string>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "re2/re2.h"
 #include "windlass/core/regex.h"
@@ -35,20 +38,29 @@ struct ExpertKey {
 };
 
 std::optional<ExpertKey> ParseExpertKey(absl::string_view name) {
-  static const RE2* const pattern = new RE2(
-      R"(((?:model\.)?(?:language_model\.)?layers\.\d+\.mlp\.experts)\.(\d+)\.)"
-      R"((gate|up|down)_proj\.weight)");
-  if (!absl::StrContains(name, kSegment)) return std::nullopt;
-  ExpertKey key;
-  std::string projection;
-  if (!RE2::FullMatch(ToRe2(name), *pattern, &key.layer, &key.expert,
-                      &projection)) {
+  // No groups: finding them would cost RE2 more than all else of a plan.
+  static const RE2* const layer =
+      new RE2(R"((?:model\.)?(?:language_model\.)?layers\.\d+)");
+  const size_t segment = name.find(kSegment);
+  if (segment == name.npos ||
+      !RE2::FullMatch(ToRe2(name.substr(0, segment)), *layer)) {
     return std::nullopt;
   }
-  key.projection = projection == "gate" ? kGateProj
-                   : projection == "up" ? kUpProj
-                                        : kDownProj;
-  return key;
+  const std::vector<absl::string_view> parts =
+      absl::StrSplit(name.substr(segment + kSegment.size()), '.');
+  ExpertKey key;
+  if (parts.size() != 3 || parts[2] != "weight" ||
+      !absl::c_all_of(parts[0], absl::ascii_isdigit) ||
+      !absl::SimpleAtoi(parts[0], &key.expert)) {
+    return std::nullopt;
+  }
+  for (int projection = 0; projection < kProjections; ++projection) {
+    if (parts[1] != kProjectionNames[projection]) continue;
+    key.layer = std::string(name.substr(0, segment + kSegment.size() - 1));
+    key.projection = static_cast<Projection>(projection);
+    return key;
+  }
+  return std::nullopt;
 }
 
 std::string HfName(absl::string_view layer, int64_t expert,

@@ -21,7 +21,7 @@ std::string RouteToFp32Holder(absl::string_view key) {
       new RE2(R"((?s)(.*\.linear_attn\.)(.*(?:A_log|dt_bias)))");
   std::string name(key);
   std::string before, after;
-  if (absl::StrContains(key, "._fp32_params.") ||
+  if (!IsFp32Param(key) || absl::StrContains(key, "._fp32_params.") ||
       !RE2::FullMatch(ToRe2(key), *gate, &before, &after)) {
     return name;
   }

@@ -136,14 +136,11 @@ Table MakeTable(DecodeFn decode) {
 
 // The value of every code of an eight-bit dtype.
 const Table& ByteTable(DType dtype) {
-  static const Table* const e4m3 = new Table(MakeTable(Decode<kE4M3>));
   static const Table* const e5m2 = new Table(MakeTable(Decode<kE5M2>));
   static const Table* const e4m3fnuz = new Table(MakeTable(Decode<kE4M3FNUZ>));
   static const Table* const e5m2fnuz = new Table(MakeTable(Decode<kE5M2FNUZ>));
   static const Table* const e8m0 = new Table(MakeTable(DecodeE8M0));
   switch (dtype) {
-    case DType::kF8E4M3:
-      return *e4m3;
     case DType::kF8E5M2:
       return *e5m2;
     case DType::kF8E4M3FNUZ:
@@ -164,6 +161,15 @@ float DecodeF16(uint16_t code) {
   const uint32_t special = 0x7F800000 | (magnitude & 0x3FF) << 13 |
                            (magnitude > 0x7C00 ? 0x400000 : 0);
   return FromBits(sign | (magnitude < 0x7C00 ? Bits(finite) : special));
+}
+
+// The same for F8_E4M3, whose one code for NaN (but for its sign) has all bits
+// set.
+float DecodeE4M3(uint8_t code) {
+  const uint32_t magnitude = code & 0x7F;
+  const uint32_t sign = static_cast<uint32_t>(code & 0x80) << 24;
+  const float finite = FromBits(magnitude << 20) * FromBits(0x7B800000);
+  return FromBits(sign | (magnitude < 0x7F ? Bits(finite) : 0x7FC00000));
 }
 
 template <typename T, typename EncodeFn>
@@ -192,6 +198,11 @@ void DecodeToF32(DType dtype, const char* in, int64_t count, float* out) {
     case DType::kF16:
       for (int64_t i = 0; i < count; ++i) {
         out[i] = DecodeF16(Load<uint16_t>(in, i));
+      }
+      return;
+    case DType::kF8E4M3:
+      for (int64_t i = 0; i < count; ++i) {
+        out[i] = DecodeE4M3(Load<uint8_t>(in, i));
       }
       return;
     case DType::kF64:

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +12,8 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -21,7 +22,9 @@
 #include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/io/parallel.h"
 #include "windlass/io/safetensors/header.h"
+#include "windlass/io/safetensors/index.h"
 
 namespace windlass {
 namespace {
@@ -33,101 +36,114 @@ constexpr absl::string_view kIndexName = "model.safetensors.index.json";
 // A tensor's name takes a few hundred bytes at most; a million of them fit.
 constexpr int64_t kMaxIndexBytes = int64_t{1} << 30;
 
-// Tensor name to shard name.
-using WeightMap = absl::flat_hash_map<std::string, std::string>;
-
 absl::StatusOr<WeightMap> ReadIndex(const Location& folder,
                                     const std::string& name) {
   const std::string path = JoinPath(folder.path, name);
   WINDLASS_ASSIGN_OR_RETURN(const std::string text,
                             ReadFile(*folder.storage, path, kMaxIndexBytes));
-  absl::StatusOr<Json> index = ParseJson(text);
-  if (!index.ok()) return Annotate(index.status(), path);
-  const auto found =
-      index->is_object() ? index->find("weight_map") : index->end();
-  if (found == index->end() || !found->is_object()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": expected an object \"weight_map\""));
-  }
-  WeightMap map;
-  for (const auto& [key, shard] : found->items()) {
-    if (!shard.is_string()) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path, ": weight_map: tensor \"", key, "\": expected a file's name"));
-    }
-    std::string file = shard.get<std::string>();
-    if (file.empty() || file == "." || file == ".." ||
-        absl::StrContains(file, '/') || absl::StrContains(file, '\0')) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": weight_map: tensor \"", key, "\": found \"",
-                       file, "\", expected the name of a file in this folder"));
-    }
-    if (!map.emplace(key, std::move(file)).second) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path, ": weight_map: tensor \"", key, "\": found twice"));
-    }
-  }
+  absl::StatusOr<WeightMap> map = ParseWeightMap(text);
+  if (!map.ok()) return Annotate(map.status(), path);
   return map;
 }
 
-// Adds a shard's tensors to a checkpoint.
-absl::Status AddShard(const std::string& name, Checkpoint* checkpoint,
-                      absl::flat_hash_map<std::string, std::string>* origin) {
-  const Location& folder = checkpoint->folder;
+// A file's header, read.
+struct ReadShard {
+  std::shared_ptr<const ReadableFile> file;
+  SafetensorsHeader header;
+};
+
+absl::StatusOr<ReadShard> ReadShardHeader(const Location& folder,
+                                          const std::string& name) {
+  ReadShard shard;
   WINDLASS_ASSIGN_OR_RETURN(
-      auto file, folder.storage->OpenForRead(JoinPath(folder.path, name)));
-  WINDLASS_ASSIGN_OR_RETURN(SafetensorsHeader header,
-                            ReadSafetensorsHeader(*file));
-  for (SafetensorsEntry& entry : header.tensors) {
-    auto [it, fresh] = origin->emplace(entry.name, name);
-    if (!fresh) {
+      shard.file, folder.storage->OpenForRead(JoinPath(folder.path, name)));
+  WINDLASS_ASSIGN_OR_RETURN(shard.header, ReadSafetensorsHeader(*shard.file));
+  return shard;
+}
+
+// The shard that a tensor of this checkpoint lies in.
+const std::string& ShardOf(const Tensor& tensor, const Checkpoint& checkpoint) {
+  const auto source = tensor.source()->Verbatim()->source;
+  return absl::c_find_if(
+             checkpoint.shards,
+             [&source](const Shard& shard) { return shard.file == source; })
+      ->name;
+}
+
+// Adds a shard's tensors to a checkpoint.
+absl::Status AddShard(const std::string& name, ReadShard shard,
+                      Checkpoint* checkpoint) {
+  checkpoint->shards.push_back(
+      {name, shard.file, std::move(shard.header.metadata)});
+  for (SafetensorsEntry& entry : shard.header.tensors) {
+    if (const Tensor* taken = checkpoint->tensors.Find(entry.name)) {
       return absl::InvalidArgumentError(
-          absl::StrCat(file->name(), ": tensor \"", entry.name, "\": found in ",
-                       it->second, " too"));
+          absl::StrCat(shard.file->name(), ": tensor \"", entry.name,
+                       "\": found in ", ShardOf(*taken, *checkpoint), " too"));
     }
     WINDLASS_ASSIGN_OR_RETURN(
         Tensor tensor,
-        Tensor::FromExtent(entry.dtype, std::move(entry.shape),
-                           Extent{file, header.data_begin + entry.begin,
-                                  entry.end - entry.begin}));
+        Tensor::FromExtent(
+            entry.dtype, std::move(entry.shape),
+            Extent{shard.file, shard.header.data_begin + entry.begin,
+                   entry.end - entry.begin}));
     WINDLASS_RETURN_IF_ERROR(
         checkpoint->tensors.Insert(std::move(entry.name), std::move(tensor)));
   }
-  checkpoint->shards.push_back(
-      {name, std::move(file), std::move(header.metadata)});
   return absl::OkStatus();
+}
+
+// "tensor "a": what (and 3 tensors more)", of the first name.
+absl::Status IndexError(
+    const std::string& path, const std::vector<std::string>& names,
+    absl::FunctionRef<std::string(const std::string&)> what) {
+  const std::string& name = *absl::c_min_element(names);
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, ": tensor \"", name, "\": ", what(name),
+      names.size() > 1
+          ? absl::StrCat(" (and ", names.size() - 1, " tensors more)")
+          : ""));
 }
 
 // Every tensor of the index is where it says, and there is no other.
 absl::Status CheckIndex(const std::string& path, const WeightMap& index,
-                        const WeightMap& origin) {
-  std::vector<std::string> wrong;
-  for (const auto& [name, shard] : index) {
-    auto it = origin.find(name);
-    if (it == origin.end() || it->second != shard) wrong.push_back(name);
+                        const Checkpoint& checkpoint) {
+  absl::flat_hash_map<const ByteSource*, absl::string_view> shard_names;
+  for (const Shard& shard : checkpoint.shards) {
+    shard_names.emplace(shard.file.get(), shard.name);
   }
-  if (!wrong.empty()) {
-    const std::string& name = *absl::c_min_element(wrong);
-    auto it = origin.find(name);
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, ": tensor \"", name, "\": expected in ", index.at(name),
-        it == origin.end() ? ", found nowhere"
-                           : absl::StrCat(", found in ", it->second),
-        wrong.size() > 1
-            ? absl::StrCat(" (and ", wrong.size() - 1, " tensors more)")
-            : ""));
+  std::vector<std::string> unlisted;
+  std::vector<std::string> misplaced;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    auto it = index.find(name);
+    const auto source = tensor.source()->Verbatim()->source;
+    if (it == index.end()) {
+      unlisted.push_back(name);
+    } else if (shard_names.at(source.get()) != it->second) {
+      misplaced.push_back(name);
+    }
   }
-  for (const auto& [name, shard] : origin) {
-    if (!index.contains(name)) wrong.push_back(name);
+  if (checkpoint.tensors.size() - unlisted.size() < index.size()) {
+    for (const auto& [name, shard] : index) {
+      if (!checkpoint.tensors.Contains(name)) misplaced.push_back(name);
+    }
   }
-  if (wrong.empty()) return absl::OkStatus();
-  const std::string& name = *absl::c_min_element(wrong);
-  return absl::InvalidArgumentError(absl::StrCat(
-      path, ": tensor \"", name, "\": found in ", origin.at(name),
-      ", expected in the index too",
-      wrong.size() > 1
-          ? absl::StrCat(" (and ", wrong.size() - 1, " tensors more)")
-          : ""));
+  if (!misplaced.empty()) {
+    return IndexError(path, misplaced, [&](const std::string& name) {
+      const Tensor* tensor = checkpoint.tensors.Find(name);
+      return absl::StrCat(
+          "expected in ", index.at(name), ", found ",
+          tensor == nullptr
+              ? "nowhere"
+              : absl::StrCat("in ", ShardOf(*tensor, checkpoint)));
+    });
+  }
+  if (unlisted.empty()) return absl::OkStatus();
+  return IndexError(path, unlisted, [&](const std::string& name) {
+    return absl::StrCat("found in ",
+                        ShardOf(*checkpoint.tensors.Find(name), checkpoint),
+                        ", expected in the index too");
+  });
 }
 
 // One output file before it is laid out.
@@ -314,22 +330,30 @@ absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
 }
 
 ClosingFile MakeIndex(const std::vector<Bin>& bins, std::string name) {
-  std::map<std::string, absl::string_view> shard_of;
+  std::vector<std::pair<absl::string_view, absl::string_view>> shard_of;
   int64_t total = 0;
   for (const Bin& bin : bins) {
     for (const NamedTensor* tensor : bin.tensors) {
-      shard_of.emplace(tensor->name, bin.name);
+      shard_of.emplace_back(tensor->name, bin.name);
       total += tensor->tensor.bytes();
     }
   }
-  std::string map;
-  for (const auto& [name, shard] : shard_of) {
-    absl::StrAppend(&map, map.empty() ? "\n    " : ",\n    ", Json(name).dump(),
-                    ": ", Json(std::string(shard)).dump());
+  absl::c_sort(shard_of);
+  ClosingFile index;
+  index.name = std::move(name);
+  std::string& text = index.contents;
+  absl::StrAppend(&text, "{\n  \"metadata\": {\n    \"total_size\": ", total,
+                  "\n  },\n  \"weight_map\": {");
+  const char* separator = "\n    ";
+  for (const auto& [tensor, shard] : shard_of) {
+    text.append(separator);
+    AppendJsonString(tensor, &text);
+    text.append(": ");
+    AppendJsonString(shard, &text);
+    separator = ",\n    ";
   }
-  return {std::move(name),
-          absl::StrCat("{\n  \"metadata\": {\n    \"total_size\": ", total,
-                       "\n  },\n  \"weight_map\": {", map, "\n  }\n}\n")};
+  text.append("\n  }\n}\n");
+  return index;
 }
 
 class SafetensorsFormat : public CheckpointFormat {
@@ -351,27 +375,45 @@ class SafetensorsFormat : public CheckpointFormat {
       const std::vector<std::string>& names) const override {
     Checkpoint checkpoint;
     checkpoint.folder = folder;
-    WeightMap index;
-    std::vector<std::string> shards;
     WINDLASS_ASSIGN_OR_RETURN(checkpoint.index_name, FindIndex(folder, names));
-    const std::string& index_name = checkpoint.index_name;
-    if (!index_name.empty()) {
-      WINDLASS_ASSIGN_OR_RETURN(index, ReadIndex(folder, index_name));
-      for (const auto& [name, shard] : index) shards.push_back(shard);
-      absl::c_sort(shards);
-      shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
-    } else {
-      for (const std::string& name : names) {
-        if (absl::EndsWith(name, kSuffix)) shards.push_back(name);
+    const bool has_index = !checkpoint.index_name.empty();
+
+    // Headers and index are read side by side; which of the files belong to the
+    // checkpoint is known after that.
+    std::vector<std::string> files;
+    for (const std::string& name : names) {
+      if (absl::EndsWith(name, kSuffix)) files.push_back(name);
+    }
+    const int count = static_cast<int>(files.size());
+    std::vector<absl::StatusOr<ReadShard>> read(count,
+                                                absl::UnknownError("not read"));
+    absl::StatusOr<WeightMap> index = WeightMap();
+    ParallelFor(count + (has_index ? 1 : 0), [&](int turn) {
+      const int i = has_index ? turn - 1 : turn;
+      if (i < 0) {
+        index = ReadIndex(folder, checkpoint.index_name);
+      } else {
+        read[i] = ReadShardHeader(folder, files[i]);
       }
-    }
-    WeightMap origin;
-    for (const std::string& shard : shards) {
-      WINDLASS_RETURN_IF_ERROR(AddShard(shard, &checkpoint, &origin));
-    }
-    if (!index_name.empty()) {
+    });
+    if (!index.ok()) return index.status();
+
+    absl::flat_hash_set<std::string> wanted;
+    for (const auto& [name, shard] : *index) wanted.insert(shard);
+    for (int i = 0; i < count; ++i) {
+      if (has_index && wanted.erase(files[i]) == 0) continue;
+      if (!read[i].ok()) return read[i].status();
       WINDLASS_RETURN_IF_ERROR(
-          CheckIndex(JoinPath(folder.path, index_name), index, origin));
+          AddShard(files[i], *std::move(read[i]), &checkpoint));
+    }
+    // What is left has another ending, or is not there.
+    for (const std::string& name : wanted) {
+      WINDLASS_ASSIGN_OR_RETURN(ReadShard shard, ReadShardHeader(folder, name));
+      WINDLASS_RETURN_IF_ERROR(AddShard(name, std::move(shard), &checkpoint));
+    }
+    if (has_index) {
+      WINDLASS_RETURN_IF_ERROR(CheckIndex(
+          JoinPath(folder.path, checkpoint.index_name), *index, checkpoint));
     }
     return checkpoint;
   }
@@ -388,7 +430,9 @@ class SafetensorsFormat : public CheckpointFormat {
       plan.closing.push_back(MakeIndex(
           bins, same_shards ? like.index_name : std::string(kIndexName)));
     }
-    for (Bin& bin : bins) plan.files.push_back(LayOut(std::move(bin)));
+    plan.files.resize(bins.size());
+    ParallelFor(static_cast<int>(bins.size()),
+                [&](int i) { plan.files[i] = LayOut(std::move(bins[i])); });
     return plan;
   }
 

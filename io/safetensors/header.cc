@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
@@ -70,14 +71,14 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     if (skipping_ > 0) return true;
     key_ = std::move(value);
     if (state_ == State::kTensor) return StartField();
-    const bool fresh =
-        names_
-            .insert(absl::StrCat(state_ == State::kMetadata ? "m" : "t", key_))
-            .second;
-    if (fresh) return true;
-    return Fail(absl::StrCat(
-        state_ == State::kMetadata ? "__metadata__: key \"" : "tensor \"", key_,
-        "\": found twice"));
+    // Metadata is small; the tensors' names are compared at the end.
+    if (state_ == State::kRoot && key_ == "__metadata__") {
+      return !std::exchange(has_metadata_, true) || FailTwice();
+    }
+    for (const auto& [known, value] : header_->metadata) {
+      if (state_ == State::kMetadata && known == key_) return FailTwice();
+    }
+    return true;
   }
 
   bool start_object(std::size_t) override {
@@ -224,6 +225,10 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
+  bool FailTwice() {
+    return Fail(absl::StrCat("__metadata__: \"", key_, "\": found twice"));
+  }
+
   bool Fail(std::string error) {
     error_ = std::move(error);
     return false;
@@ -238,8 +243,19 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   int seen_ = 0;
   int skipping_ = 0;
   Shape numbers_;
-  absl::flat_hash_set<std::string> names_;
+  bool has_metadata_ = false;
 };
+
+absl::Status CheckNames(const std::vector<SafetensorsEntry>& tensors) {
+  absl::flat_hash_set<absl::string_view> names;
+  names.reserve(tensors.size());
+  for (const SafetensorsEntry& entry : tensors) {
+    if (names.insert(entry.name).second) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor \"", entry.name, "\": found twice"));
+  }
+  return absl::OkStatus();
+}
 
 // Sorts the tensors by their data, and checks that it fills the file without
 // hole or overlap.
@@ -285,11 +301,6 @@ absl::Status CheckLayout(int64_t data_bytes,
   return absl::OkStatus();
 }
 
-void AppendJsonString(absl::string_view text, std::string* out) {
-  out->append(Json(std::string(text))
-                  .dump(-1, ' ', false, Json::error_handler_t::replace));
-}
-
 }  // namespace
 
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json,
@@ -305,6 +316,7 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json,
                                  &reader)) {
     return absl::InvalidArgumentError(reader.error());
   }
+  WINDLASS_RETURN_IF_ERROR(CheckNames(header.tensors));
   WINDLASS_RETURN_IF_ERROR(CheckLayout(data_bytes, &header.tensors));
   return header;
 }

@@ -1,0 +1,47 @@
+// What the README says is so.
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "windlass/tests/testing/files.h"
+
+namespace windlass {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ReadmeTest, HasTheTableOfRegisteredAdapters) {
+  const CommandResult table = RunCommand({"tools/adapters", "--markdown"});
+  ASSERT_EQ(table.exit_code, 0);
+  EXPECT_THAT(ReadTestFile("README.md"), HasSubstr(table.out));
+}
+
+TEST(ReadmeTest, ItsMainCommandPrintsWhatItShows) {
+  const std::string readme = ReadTestFile("README.md");
+  const std::string folder = MakeTestFolder();
+  EXPECT_THAT(readme, HasSubstr("tools/bazel run //tools:convert -- "
+                                "--to=native examples/qwen3_5_tiny "
+                                "/tmp/qwen3_5-native\n"));
+  EXPECT_THAT(readme, HasSubstr("tools/bazel test //...\n"));
+  const CommandResult result =
+      RunCommand({"tools/convert", "--to=native", "examples/qwen3_5_tiny",
+                  folder + "/native"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  // The first line, and the bytes of the second; its seconds vary.
+  EXPECT_THAT(
+      readme,
+      HasSubstr("    " + result.out.substr(0, result.out.find(" in 0."))
+                             .replace(result.out.find('\n') + 1, 0, "    ")));
+}
+
+TEST(ReadmeTest, NamesEveryFormat) {
+  const CommandResult result =
+      RunCommand({"tools/convert", "--to=hf", ".", "/tmp/none"});
+  const std::string known = result.err.substr(result.err.rfind(": ") + 2);
+  EXPECT_THAT(ReadTestFile("README.md"),
+              HasSubstr("| " + known.substr(0, known.find('\n')) + " |"));
+}
+
+}  // namespace
+}  // namespace windlass

@@ -1,0 +1,295 @@
+// A conversion over a storage that fails at a chosen call: every error must be
+// reported, and none may leave a damaged file under a final name.
+
+#include <atomic>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/io/storage/storage.h"
+#include "windlass/tests/testing/files.h"
+#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/tests/testing/tensors.h"
+
+namespace windlass {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Counts the calls that change something or read; the call number `at` fails,
+// and with `crash` all calls after it, as if the process had died there.
+struct Faults {
+  std::atomic<int> calls{0};
+  int at = -1;
+  bool crash = false;
+  absl::StatusCode code = absl::StatusCode::kDataLoss;
+
+  void Set(int new_at, bool new_crash, absl::StatusCode new_code) {
+    calls = 0;
+    at = new_at;
+    crash = new_crash;
+    code = new_code;
+  }
+
+  absl::Status Call(absl::string_view path) {
+    const int call = calls++;
+    if (at < 0 || call < at || (call > at && !crash)) return absl::OkStatus();
+    return absl::Status(code, absl::StrCat(path, ": injected"));
+  }
+};
+
+Faults& TheFaults() {
+  static auto* const faults = new Faults;
+  return *faults;
+}
+
+class FaultyReadable : public ReadableFile {
+ public:
+  explicit FaultyReadable(std::shared_ptr<const ReadableFile> file)
+      : file_(std::move(file)) {}
+  const std::string& name() const override { return file_->name(); }
+  int64_t size() const override { return file_->size(); }
+  const FileIdentity& identity() const override { return file_->identity(); }
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(name()));
+    return file_->ReadAt(offset, out);
+  }
+  absl::Status CheckUnchanged() const override {
+    return file_->CheckUnchanged();
+  }
+
+ private:
+  const std::shared_ptr<const ReadableFile> file_;
+};
+
+class FaultyWritable : public WritableFile {
+ public:
+  explicit FaultyWritable(std::unique_ptr<WritableFile> file)
+      : file_(std::move(file)) {}
+  const std::string& name() const override { return file_->name(); }
+  absl::Status Allocate(int64_t size) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(name()));
+    return file_->Allocate(size);
+  }
+  absl::Status WriteAt(int64_t offset, absl::Span<const char> data) override {
+    const absl::Status fault = TheFaults().Call(name());
+    // What fails in the middle has written a part.
+    if (!fault.ok()) data = data.subspan(0, data.size() / 2);
+    WINDLASS_RETURN_IF_ERROR(file_->WriteAt(offset, data));
+    return fault;
+  }
+  absl::Status Sync() override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(name()));
+    return file_->Sync();
+  }
+  absl::Status Close() override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(name()));
+    return file_->Close();
+  }
+
+ private:
+  const std::unique_ptr<WritableFile> file_;
+};
+
+// "fault://path": local files that may fail.
+class FaultyStorage : public Storage {
+ public:
+  absl::StatusOr<std::shared_ptr<const ReadableFile>> OpenForRead(
+      const std::string& path) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path));
+    WINDLASS_ASSIGN_OR_RETURN(auto file, local().OpenForRead(path));
+    return std::make_shared<FaultyReadable>(std::move(file));
+  }
+  absl::StatusOr<std::unique_ptr<WritableFile>> Create(
+      const std::string& path) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path));
+    WINDLASS_ASSIGN_OR_RETURN(auto file, local().Create(path));
+    return std::make_unique<FaultyWritable>(std::move(file));
+  }
+  absl::StatusOr<Kind> GetKind(const std::string& path) override {
+    return local().GetKind(path);
+  }
+  absl::StatusOr<std::vector<std::string>> List(
+      const std::string& path) override {
+    return local().List(path);
+  }
+  absl::Status MakeDirectory(const std::string& path) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path));
+    return local().MakeDirectory(path);
+  }
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(to));
+    return local().Rename(from, to);
+  }
+  absl::Status Remove(const std::string& path) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path));
+    return local().Remove(path);
+  }
+  absl::Status SyncDirectory(const std::string& path) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path));
+    return local().SyncDirectory(path);
+  }
+  absl::StatusOr<std::string> Canonical(const std::string& path) override {
+    return local().Canonical(path);
+  }
+  std::optional<int64_t> FreeBytes(const std::string& path) override {
+    return local().FreeBytes(path);
+  }
+
+ private:
+  static Storage& local() { return *ResolveLocation("/")->storage; }
+};
+
+const StorageRegistrar registrar("fault", new FaultyStorage);
+
+class FaultTest : public ::testing::Test {
+ protected:
+  FaultTest() {
+    std::mt19937 random(11);
+    std::vector<StateDict> shards(3);
+    for (int i = 0; i < 9; ++i) {
+      shards[i / 3]
+          .Insert(absl::StrCat("t", i),
+                  RandomTensor(DType::kBF16, {40 + i, 50}, &random))
+          .IgnoreError();
+    }
+    WriteTestCheckpoint(In(), shards, "{}");
+    TheFaults().Set(-1, false, absl::StatusCode::kOk);
+    EXPECT_OK(Convert(Path("expected"), false));
+    expected_ = ReadTestFolder(Path("expected"));
+  }
+  ~FaultTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string Path(const std::string& name) const {
+    return absl::StrCat(folder_, "/", name);
+  }
+  std::string In() const { return Path("in"); }
+
+  // Renames all tensors and casts every second one.
+  absl::Status Convert(const std::string& output, bool resume) {
+    WINDLASS_ASSIGN_OR_RETURN(const Checkpoint input,
+                              OpenCheckpoint("fault://" + In()));
+    StateDict out;
+    int i = 0;
+    for (const auto& [name, tensor] : input.tensors) {
+      WINDLASS_ASSIGN_OR_RETURN(
+          Tensor changed,
+          Cast(tensor, i++ % 2 == 0 ? DType::kF32 : tensor.dtype()));
+      WINDLASS_RETURN_IF_ERROR(out.Insert("new." + name, std::move(changed)));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan,
+                              PlanSave(out, input, "fault://" + output, {}));
+    TransferOptions options;
+    options.resume = resume;
+    options.threads = 2;
+    return SaveCheckpoint(plan, options);
+  }
+
+  // Whatever has a final name is what it should be.
+  void ExpectNothingDamaged(const std::string& output) {
+    if (!std::filesystem::exists(output)) return;
+    for (const auto& [name, bytes] : ReadTestFolder(output)) {
+      if (name[0] == '.') continue;
+      ASSERT_EQ(expected_.count(name), 1u) << name;
+      ASSERT_EQ(bytes, expected_[name]) << name;
+    }
+  }
+
+  // Fails at call after call until a run comes through without reaching it.
+  void FailEverywhere(bool crash, bool resume, absl::StatusCode code) {
+    int failures = 0;
+    for (int at = 0;; ++at) {
+      SCOPED_TRACE(absl::StrCat("call ", at));
+      const std::string output = Path(absl::StrCat("out", at));
+      TheFaults().Set(at, crash, code);
+      const absl::Status status = Convert(output, false);
+      const bool reached = TheFaults().calls > at;
+      TheFaults().Set(-1, false, absl::StatusCode::kOk);
+      if (!reached) break;
+      if (!status.ok()) {
+        ++failures;
+        EXPECT_THAT(status, StatusIs(code, HasSubstr("injected")));
+      }
+      ExpectNothingDamaged(output);
+      // The same again, undisturbed; unless all was done when the error came.
+      const bool done = std::filesystem::exists(output) &&
+                        ReadTestFolder(output) == expected_;
+      if (!done) {
+        ASSERT_OK(Convert(output, resume));
+      }
+      ASSERT_EQ(ReadTestFolder(output), expected_);
+      std::filesystem::remove_all(output);
+    }
+    EXPECT_GT(failures, 20);
+  }
+
+  const std::string folder_ = MakeTestFolder();
+  std::map<std::string, std::string> expected_;
+};
+
+TEST_F(FaultTest, AReadOrWriteErrorAnywhereIsReported) {
+  FailEverywhere(/*crash=*/false, /*resume=*/false,
+                 absl::StatusCode::kDataLoss);
+}
+
+TEST_F(FaultTest, NoSpaceAnywhereIsReported) {
+  FailEverywhere(/*crash=*/false, /*resume=*/false,
+                 absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(FaultTest, ACrashAnywhereIsRepairedByRunningAgain) {
+  FailEverywhere(/*crash=*/true, /*resume=*/false,
+                 absl::StatusCode::kUnavailable);
+}
+
+TEST_F(FaultTest, ACrashAnywhereIsRepairedByResuming) {
+  FailEverywhere(/*crash=*/true, /*resume=*/true,
+                 absl::StatusCode::kUnavailable);
+}
+
+TEST_F(FaultTest, ResumingKeepsWholeFilesAndDistrustsOthers) {
+  // A run that crashes when it is about to rename has all files whole.
+  const std::string output = Path("out");
+  for (int at = 0;; ++at) {
+    TheFaults().Set(at, true, absl::StatusCode::kUnavailable);
+    EXPECT_FALSE(Convert(output, false).ok());
+    if (!std::filesystem::exists(output)) continue;
+    const auto files = ReadTestFolder(output);
+    int whole = 0;
+    for (const auto& [name, bytes] : files) {
+      for (const auto& [final_name, expected] : expected_) {
+        whole += name == TemporaryName(final_name) && bytes == expected;
+      }
+    }
+    if (whole == 4) break;  // three shards and config.json
+    std::filesystem::remove_all(output);
+  }
+  // One of them is damaged behind our back, at its full size.
+  const std::string damaged = absl::StrCat(
+      output, "/.model-00002-of-00003.safetensors", kPartialSuffix);
+  std::string bytes = ReadTestFile(damaged);
+  bytes.back() ^= 1;
+  WriteTestFile(damaged, bytes);
+  const auto kept = std::filesystem::last_write_time(absl::StrCat(
+      output, "/.model-00001-of-00003.safetensors", kPartialSuffix));
+  TheFaults().Set(-1, false, absl::StatusCode::kOk);
+  ASSERT_OK(Convert(output, true));
+  EXPECT_EQ(ReadTestFolder(output), expected_);
+  EXPECT_EQ(std::filesystem::last_write_time(
+                output + "/model-00001-of-00003.safetensors"),
+            kept);
+}
+
+}  // namespace
+}  // namespace windlass

@@ -1,0 +1,199 @@
+// kill -9 at random moments of the real tool, and the same command again.
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/tests/testing/files.h"
+#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/tests/testing/tensors.h"
+
+extern char** environ;
+
+namespace windlass {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr int kKills = 50;
+constexpr char kConfig[] = R"({"architectures": ["Qwen3_5ForCausalLM"]})";
+
+// Starts a command, and kills it after a while unless it is done by then.
+void RunAndKill(std::vector<std::string> arguments, int microseconds) {
+  std::vector<char*> argv;
+  for (std::string& argument : arguments) argv.push_back(&argument[0]);
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  for (int fd : {STDOUT_FILENO, STDERR_FILENO}) {
+    posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_WRONLY, 0);
+  }
+  pid_t child;
+  ASSERT_EQ(
+      ::posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ),
+      0);
+  posix_spawn_file_actions_destroy(&actions);
+  ::usleep(microseconds);
+  ::kill(child, SIGKILL);
+  int status;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+}
+
+// What a folder shows: hidden files are our own business.
+std::map<std::string, std::string> Shown(const std::string& folder) {
+  std::map<std::string, std::string> files = ReadTestFolder(folder);
+  for (auto it = files.begin(); it != files.end();) {
+    it = it->first[0] == '.' ? files.erase(it) : std::next(it);
+  }
+  return files;
+}
+
+class KillTest : public ::testing::Test {
+ protected:
+  KillTest() {
+    std::mt19937 random(12);
+    std::vector<StateDict> shards(2);
+    for (int i = 0; i < 160; ++i) {
+      const std::string layer = absl::StrCat("model.layers.", i, ".");
+      StateDict& shard = shards[i / 80];
+      shard
+          .Insert(layer + "linear_attn.A_log",
+                  RandomTensor(DType::kF32, {16}, &random))
+          .IgnoreError();
+      shard
+          .Insert(layer + "mlp.up_proj.weight",
+                  RandomTensor(DType::kBF16, {64, 256}, &random))
+          .IgnoreError();
+    }
+    WriteTestCheckpoint(In(), shards, kConfig);
+    EXPECT_EQ(RunCommand({"tools/convert", "--to=native", In(), Expected()})
+                  .exit_code,
+              0);
+  }
+  ~KillTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string In() const { return folder_ + "/in"; }
+  std::string Expected() const { return folder_ + "/expected"; }
+
+  const std::string folder_ = MakeTestFolder();
+};
+
+TEST_F(KillTest, TheSameCommandAgainMakesAConversionWhole) {
+  const auto input = ReadTestFolder(In());
+  const auto expected = ReadTestFolder(Expected());
+  std::mt19937 random(13);
+  for (int i = 0; i < kKills; ++i) {
+    const std::string out = absl::StrCat(folder_, "/out", i);
+    std::vector<std::string> command = {"tools/convert", "--to=native", In(),
+                                        out};
+    if (i % 2 == 1) command.insert(command.begin() + 1, "--resume");
+    RunAndKill(command, random() % 60000);
+    // It may have come through; then there is nothing to repair.
+    const bool done =
+        std::filesystem::exists(out) && ReadTestFolder(out) == expected;
+    if (!done) {
+      const CommandResult again = RunCommand(command);
+      ASSERT_EQ(again.exit_code, 0) << again.err;
+    }
+    ASSERT_EQ(ReadTestFolder(out), expected) << i;
+    ASSERT_EQ(ReadTestFolder(In()), input) << i;
+    std::filesystem::remove_all(out);
+  }
+}
+
+TEST_F(KillTest, TheSameCommandAgainConvertsInPlaceOnce) {
+  ASSERT_OK_AND_ASSIGN(const Checkpoint expected, OpenCheckpoint(Expected()));
+  std::mt19937 random(14);
+  for (int i = 0; i < kKills; ++i) {
+    const std::string copy = absl::StrCat(folder_, "/copy", i);
+    std::filesystem::copy(In(), copy, std::filesystem::copy_options::recursive);
+    const std::vector<std::string> command = {"tools/convert", "--to=native",
+                                              "--in_place", copy};
+    RunAndKill(command, random() % 30000);
+    const CommandResult again = RunCommand(command);
+    ASSERT_EQ(again.exit_code, 0) << again.err;
+    {
+      ASSERT_OK_AND_ASSIGN(const Checkpoint found, OpenCheckpoint(copy));
+      ASSERT_EQ(Difference(found.tensors, expected.tensors), "") << i;
+    }
+    ASSERT_EQ(Shown(copy).size(), Shown(In()).size());
+    // And once more: nothing changes any more.
+    const auto before = Shown(copy);
+    ASSERT_EQ(RunCommand(command).exit_code, 0);
+    ASSERT_EQ(Shown(copy), before);
+    std::filesystem::remove_all(copy);
+  }
+}
+
+TEST_F(KillTest, InPlaceRefusesWhatChangesTensors) {
+  std::mt19937 random(15);
+  std::vector<StateDict> shards(1);
+  ASSERT_OK(shards[0].Insert("m.linear_attn.A_log",
+                             RandomTensor(DType::kBF16, {16}, &random)));
+  WriteTestCheckpoint(folder_ + "/gates", shards, kConfig);
+  const auto before = ReadTestFolder(folder_ + "/gates");
+  const CommandResult result = RunCommand(
+      {"tools/convert", "--to=native", "--in_place", folder_ + "/gates"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("its bytes change"),
+                                HasSubstr("_fp32_params.A_log")));
+  EXPECT_EQ(ReadTestFolder(folder_ + "/gates"), before);
+}
+
+TEST_F(KillTest, InPlaceRefusesFilesThatOthersShare) {
+  const std::string snapshot = folder_ + "/snapshot";
+  std::filesystem::create_directories(snapshot);
+  for (const auto& [name, bytes] : ReadTestFolder(In())) {
+    std::filesystem::create_symlink(In() + "/" + name, snapshot + "/" + name);
+  }
+  const auto before = ReadTestFolder(In());
+  const CommandResult result =
+      RunCommand({"tools/convert", "--to=native", "--in_place", snapshot});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("found a link"));
+  EXPECT_EQ(ReadTestFolder(In()), before);
+}
+
+TEST_F(KillTest, AFullTableOfFilesIsSaid) {
+  const CommandResult result =
+      RunCommand({"sh", "-c",
+                  absl::StrCat("ulimit -n 6; exec tools/convert --to=native ",
+                               In(), " ", folder_, "/out")});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("Too many open files"));
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/out/config.json"));
+}
+
+TEST_F(KillTest, DigestsTellEveryChangedTensor) {
+  for (const char* kind : {"xxh3", "sha256"}) {
+    const std::string out = absl::StrCat(folder_, "/", kind);
+    ASSERT_EQ(RunCommand({"tools/convert", "--to=native",
+                          absl::StrCat("--checksum=", kind), In(), out})
+                  .exit_code,
+              0);
+    EXPECT_EQ(RunCommand({"tools/verify", out}).exit_code, 0);
+    const std::string shard = out + "/model-00002-of-00002.safetensors";
+    std::string bytes = ReadTestFile(shard);
+    bytes.back() ^= 1;
+    WriteTestFile(shard, bytes);
+    const CommandResult result = RunCommand({"tools/verify", out});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.out, "model.layers.159.mlp.up_proj.weight: other bytes\n");
+  }
+}
+
+}  // namespace
+}  // namespace windlass

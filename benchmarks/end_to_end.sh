@@ -7,6 +7,7 @@
 # ratios of wall time to `cp -r --reflink=never` of the same input, the median
 # of ROUNDS (3), and the peak memory. Page cache warm, --nofsync. Before each run
 # the device is given time to catch up (sync), so that none pays for another.
+# ONLY=REGEX runs the rows whose name it matches.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -42,6 +43,7 @@ median() { sort -g | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 contend() {
   local name="$1" input="$2" round
   shift 2
+  [[ "$name" =~ ${ONLY:-.} ]] || return 0
   : >"$base/cp"; : >"$base/bare"; : >"$base/ours"
   for ((round = 0; round < rounds; ++round)); do
     timed cp -r --reflink=never "$input" "$out" >>"$base/cp"
@@ -59,6 +61,7 @@ contend() {
 alone() {
   local name="$1" round
   shift
+  [[ "$name" =~ ${ONLY:-.} ]] || return 0
   : >"$base/ours"
   for ((round = 0; round < rounds; ++round)); do timed "$@" >>"$base/ours"; done
   awk -v name="$name" -v ours="$(median <"$base/ours")" \
@@ -69,7 +72,6 @@ alone() {
 out="$base/out"
 in="$base/in"
 native=(convert --to=native --nofsync)
-rename=(convert --to=hf --nofsync)
 
 echo "machine: $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 2 ^ 20}' /proc/meminfo)," \
   "$(awk -F ': ' '/model name/ {print $2; exit}' /proc/cpuinfo)," \
@@ -78,14 +80,16 @@ echo
 echo "| work | cp | bare copy | windlass | to cp | to bare | peak |"
 echo "|---|---|---|---|---|---|---|"
 make_checkpoint qwen3_5 6750 4 "$in"
-contend "rename, 6.75 GB, 2 threads" "$in" "${rename[@]}" --threads=2
-contend "rename, 6.75 GB, 1 thread" "$in" "${rename[@]}" --threads=1
-contend "rename + upcast, 6.75 GB" "$in" "${native[@]}"
+contend "rename, 6.75 GB, 2 threads" "$in" "${native[@]}" --threads=2
+contend "rename, 6.75 GB, 1 thread" "$in" "${native[@]}" --threads=1
 contend "cast all to F32, 6.75 GB" "$in" "${native[@]}" --adapter=cast_to_f32
-contend "rename + xxh3, 6.75 GB" "$in" "${rename[@]}" --checksum=xxh3
+contend "rename + xxh3, 6.75 GB" "$in" "${native[@]}" --checksum=xxh3
+rm -rf "$in"
+make_checkpoint qwen3_5_bf16 6750 4 "$in"
+contend "rename + upcast, 6.75 GB" "$in" "${native[@]}"
 rm -rf "$in"
 make_checkpoint qwen3_5 3400 4 "$in"
-contend "rename, 3.4 GB" "$in" "${rename[@]}"
+contend "rename, 3.4 GB" "$in" "${native[@]}"
 rm -rf "$in"
 make_checkpoint qwen3_moe 6750 4 "$in"
 contend "merge 128 experts, 6.75 GB" "$in" "${native[@]}"
@@ -97,13 +101,13 @@ for fs in xfs btrfs; do
     continue
   fi
   truncate -s 30G "$base/$fs.img"
-  "mkfs.$fs" -q "$base/$fs.img"
+  "mkfs.$fs" -q "$base/$fs.img" 2>/dev/null
   mkdir "$base/$fs"
   mount -o loop "$base/$fs.img" "$base/$fs"
   mounts+=("$base/$fs")
   out="$base/$fs/out"
   make_checkpoint qwen3_5 6750 4 "$base/$fs/in"
-  contend "rename on $fs, 6.75 GB" "$base/$fs/in" "${rename[@]}"
+  contend "rename on $fs, 6.75 GB" "$base/$fs/in" "${native[@]}"
   umount "$base/$fs"
   mounts=()
   rm -f "$base/$fs.img"
@@ -125,9 +129,9 @@ for tensors in 1000 10000 100000 1000000; do
 done
 for mb in 1000 2000 4000 8000; do
   make_checkpoint qwen3_5 "$mb" 4 "$in"
-  alone "rename + upcast, $mb MB" "${native[@]}" "$in" "$out"
+  alone "rename, $mb MB" "${native[@]}" "$in" "$out"
   if ((mb == 8000)); then
-    alone "in place, $mb MB" convert --to=hf --in_place "$in"
+    rounds=1 alone "in place, $mb MB" convert --to=native --in_place "$in"
   fi
   rm -rf "$in"
 done

@@ -1,8 +1,8 @@
 // Makes a synthetic checkpoint of any size, with the key layout of a real
 // model.
 //
-//   make_checkpoint qwen3_5|qwen3_moe|deepseek_v3 SIZE SHARDS FOLDER
-//   make_checkpoint --headers ...    sparse files: no data, real headers
+//   make_checkpoint qwen3_5|qwen3_5_bf16|qwen3_moe|deepseek_v3 SIZE SHARDS
+//   FOLDER make_checkpoint --headers ...    sparse files: no data, real headers
 //
 // SIZE is in MB of tensor data, or in tensors with a trailing "t" ("150000t").
 
@@ -41,15 +41,17 @@ struct Model {
   Layer layer;
 };
 
-std::vector<Spec> QwenLayer(int n) {
+// `gates` is the dtype of what the native layout keeps in F32: with F32, only
+// names differ between the layouts.
+std::vector<Spec> QwenLayer(int n, DType gates) {
   const std::string p = absl::StrCat("model.language_model.layers.", n, ".");
   std::vector<Spec> specs;
   auto add = [&](const char* name, DType dtype, Shape shape) {
     specs.push_back({p + name, dtype, std::move(shape)});
   };
   if (n % 4 != 3) {
-    add("linear_attn.A_log", DType::kBF16, {32});
-    add("linear_attn.dt_bias", DType::kBF16, {32});
+    add("linear_attn.A_log", gates, {32});
+    add("linear_attn.dt_bias", gates, {32});
     add("linear_attn.conv1d.weight", DType::kBF16, {8192, 1, 4});
     add("linear_attn.in_proj_qkv.weight", DType::kBF16, {8192, 2560});
     add("linear_attn.in_proj_z.weight", DType::kBF16, {4096, 2560});
@@ -94,9 +96,10 @@ std::vector<Spec> ExpertLayer(int n, int experts, int64_t intermediate,
 }
 
 bool FindModel(const std::string& name, Model* model) {
-  if (name == "qwen3_5") {
+  if (name == "qwen3_5" || name == "qwen3_5_bf16") {
+    const DType gates = name == "qwen3_5" ? DType::kF32 : DType::kBF16;
     *model = {R"({"architectures": ["Qwen3_5ForConditionalGeneration"]})",
-              QwenLayer};
+              [gates](int n) { return QwenLayer(n, gates); }};
   } else if (name == "qwen3_moe") {
     *model = {R"({"architectures": ["Qwen3MoeForCausalLM"],
  "num_experts": 128, "moe_intermediate_size": 768, "dtype": "bfloat16"})",
@@ -175,7 +178,8 @@ int Main(int argc, char** argv) {
   Model model;
   if (argc != 5 || !FindModel(argv[1], &model)) {
     std::fprintf(stderr,
-                 "make_checkpoint [--headers] qwen3_5|qwen3_moe|deepseek_v3 "
+                 "make_checkpoint [--headers] "
+                 "qwen3_5|qwen3_5_bf16|qwen3_moe|deepseek_v3 "
                  "MB|TENSORSt SHARDS FOLDER\n");
     return 2;
   }

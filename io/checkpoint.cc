@@ -1,5 +1,6 @@
 #include "windlass/io/checkpoint.h"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
@@ -133,14 +134,23 @@ absl::StatusOr<std::string> ExistingParent(Storage& storage, std::string path) {
   }
 }
 
-absl::Status CheckSpace(const Location& output, int64_t bytes) {
+absl::Status CheckSpace(const SavePlan& plan) {
+  Storage& storage = *plan.output.storage;
   WINDLASS_ASSIGN_OR_RETURN(const std::string parent,
-                            ExistingParent(*output.storage, output.path));
-  const std::optional<int64_t> free = output.storage->FreeBytes(parent);
-  if (!free.has_value() || *free >= bytes) return absl::OkStatus();
+                            ExistingParent(storage, plan.output.path));
+  const std::optional<int64_t> free = storage.FreeBytes(parent);
+  if (!free.has_value()) return absl::OkStatus();
+  // What an interrupted run wrote is kept or written over.
+  int64_t needed = plan.transfer.bytes();
+  for (const PlannedFile& file : plan.transfer.files) {
+    const auto there = storage.OpenForRead(
+        JoinPath(plan.output.path, TemporaryName(file.name)));
+    if (there.ok()) needed -= std::min((*there)->size(), file.size);
+  }
+  if (needed <= *free) return absl::OkStatus();
   return absl::ResourceExhaustedError(
-      absl::StrCat(output.path, ": no space left: found ", *free,
-                   " bytes free, expected ", bytes));
+      absl::StrCat(plan.output.path, ": no space left: found ", *free,
+                   " bytes free, expected ", needed));
 }
 
 // Removes what an earlier checkpoint or an interrupted run left in the folder
@@ -274,16 +284,23 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
 
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options) {
-  WINDLASS_RETURN_IF_ERROR(CheckSpace(plan.output, plan.transfer.bytes()));
+  WINDLASS_RETURN_IF_ERROR(CheckSpace(plan));
   WINDLASS_RETURN_IF_ERROR(
       plan.output.storage->MakeDirectory(plan.output.path));
+  if (options.sync) {
+    WINDLASS_RETURN_IF_ERROR(
+        plan.output.storage->SyncDirectory(DirName(plan.output.path)));
+  }
+  const bool fresh = FindMarkers(plan.output).empty();
   const absl::StatusOr<WholeFiles> whole = WriteMarked(plan, options);
   absl::Status written = whole.status();
   if (written.ok()) written = CheckInputsUnchanged(plan);
   if (absl::IsCancelled(written)) return written;
   if (!written.ok()) {
     RemoveTemporaries(plan.transfer, plan.output);
-    SetMarker(plan.output, "", options.sync).IgnoreError();
+    // An earlier run may have been killed while it renamed: then the folder is
+    // as unfinished as it was.
+    if (fresh) SetMarker(plan.output, "", options.sync).IgnoreError();
     return written;
   }
   // From here on the folder holds neither the old checkpoint nor the new one,

@@ -121,10 +121,11 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   absl::string_view output,
                                   const SaveOptions& options);
 
-// Carries a plan out. ResourceExhausted where the disk has no room for it. Until the last tensor is written nothing changes under a
-// final name; an error before removes all that was written. After a
-// cancellation, and after a crash at any moment, the same plan can be carried
-// out again: from the start, or with `resume` from the files that were whole.
+// Carries a plan out. ResourceExhausted where the disk has no room for it.
+// Until the last tensor is written nothing changes under a final name; an error
+// before removes all that was written. After a cancellation, and after a crash
+// at any moment, the same plan can be carried out again: from the start, or
+// with `resume` from the files that were whole.
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options);
 

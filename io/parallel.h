@@ -7,8 +7,8 @@
 
 namespace windlass {
 
-// Calls `turn` with 0 to count - 1, each once, on as many threads as the machine
-// has cores (eight at most), and returns when all are done.
+// Calls `turn` with 0 to count - 1, each once, on as many threads as the
+// machine has cores (eight at most), and returns when all are done.
 void ParallelFor(int count, absl::FunctionRef<void(int)> turn);
 
 }  // namespace windlass

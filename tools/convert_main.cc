@@ -226,7 +226,8 @@ void PrintReport(const Report& report, bool as_json) {
     json["tensors_out"] = summary.tensors_out;
     json["renamed"] = summary.renamed;
     json["computed"] = summary.computed;
-    json["dropped"] = summary.dropped;
+    json["dropped"] = summary.dropped.size();
+    json["dropped_names"] = summary.dropped;
     json["bytes"] = report.bytes;
     json["seconds"] = report.seconds;
     json["gb_per_s"] = report.dry_run ? 0 : rate;
@@ -374,7 +375,7 @@ int Main(int argc, char** argv) {
                 kExitUsage);
   }
   request->save.tag = Tag(*request, *line, *info);
-  if (request->in_place) {
+  if (request->in_place && !request->dry_run) {
     const absl::StatusOr<InPlaceState> state =
         ResumeInPlace(*folder, request->save.tag, request->transfer.sync);
     if (!state.ok()) return Fail(state.status());

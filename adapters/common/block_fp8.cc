@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -35,12 +36,6 @@ absl::StatusOr<Tensor> Dequantize(const Tensor& weight, const Tensor& scale,
 }
 
 }  // namespace
-
-absl::Status BlockFp8Step::ToHf(const NamedTensor& native, const ToHfOptions&,
-                                std::vector<NamedTensor>* hf) const {
-  hf->push_back(native);
-  return absl::OkStatus();
-}
 
 absl::StatusOr<StateDict> BlockFp8Step::FromHf(const StateDict& hf,
                                                const FromHfOptions&) const {

@@ -4,9 +4,6 @@
 #ifndef WINDLASS_ADAPTERS_COMMON_BLOCK_FP8_H_
 #define WINDLASS_ADAPTERS_COMMON_BLOCK_FP8_H_
 
-#include <vector>
-
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "windlass/adapters/common/layout_step.h"
 #include "windlass/core/dtype.h"
@@ -23,8 +20,6 @@ class BlockFp8Step : public LayoutStep {
  public:
   explicit BlockFp8Step(DType dtype) : dtype_(dtype) {}
 
-  absl::Status ToHf(const NamedTensor& native, const ToHfOptions& options,
-                    std::vector<NamedTensor>* hf) const override;
   absl::StatusOr<StateDict> FromHf(const StateDict& hf,
                                    const FromHfOptions& options) const override;
 

@@ -5,6 +5,12 @@
 
 namespace windlass {
 
+absl::Status LayoutStep::ToHf(const NamedTensor& native, const ToHfOptions&,
+                              std::vector<NamedTensor>* hf) const {
+  hf->push_back(native);
+  return absl::OkStatus();
+}
+
 std::string OneToOneStep::HfName(absl::string_view native) const {
   return std::string(native);
 }

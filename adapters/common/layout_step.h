@@ -28,10 +28,11 @@ class LayoutStep {
  public:
   virtual ~LayoutStep() = default;
 
-  // Appends what the HF side has for this native tensor.
+  // Appends what the HF side has for this native tensor: the same, unless a
+  // step says otherwise.
   virtual absl::Status ToHf(const NamedTensor& native,
                             const ToHfOptions& options,
-                            std::vector<NamedTensor>* hf) const = 0;
+                            std::vector<NamedTensor>* hf) const;
 
   virtual absl::StatusOr<StateDict> FromHf(
       const StateDict& hf, const FromHfOptions& options) const = 0;

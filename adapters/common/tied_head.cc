@@ -6,12 +6,6 @@
 
 namespace windlass {
 
-absl::Status TiedHeadStep::ToHf(const NamedTensor& native, const ToHfOptions&,
-                                std::vector<NamedTensor>* hf) const {
-  hf->push_back(native);
-  return absl::OkStatus();
-}
-
 absl::StatusOr<StateDict> TiedHeadStep::FromHf(const StateDict& hf,
                                                const FromHfOptions&) const {
   constexpr char kHead[] = "lm_head.weight";

@@ -3,9 +3,6 @@
 #ifndef WINDLASS_ADAPTERS_COMMON_TIED_HEAD_H_
 #define WINDLASS_ADAPTERS_COMMON_TIED_HEAD_H_
 
-#include <vector>
-
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "windlass/adapters/common/layout_step.h"
 #include "windlass/core/state_dict.h"
@@ -20,8 +17,6 @@ class TiedHeadStep : public LayoutStep {
   // Does nothing unless `tied` (config.json's tie_word_embeddings).
   explicit TiedHeadStep(bool tied) : tied_(tied) {}
 
-  absl::Status ToHf(const NamedTensor& native, const ToHfOptions& options,
-                    std::vector<NamedTensor>* hf) const override;
   absl::StatusOr<StateDict> FromHf(const StateDict& hf,
                                    const FromHfOptions& options) const override;
 

@@ -72,6 +72,10 @@ std::string DirName(absl::string_view path) {
   return std::string(path.substr(0, std::max<size_t>(slash, 1)));
 }
 
+std::string TemporaryName(absl::string_view name) {
+  return absl::StrCat(".", name, kPartialSuffix);
+}
+
 absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
                                      int64_t limit) {
   WINDLASS_ASSIGN_OR_RETURN(auto file, storage.OpenForRead(path));
@@ -89,7 +93,7 @@ absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
 absl::Status WriteFile(Storage& storage, const std::string& path,
                        absl::string_view contents, bool sync) {
   const std::string temporary =
-      JoinPath(DirName(path), absl::StrCat(".", BaseName(path), ".tmp"));
+      JoinPath(DirName(path), TemporaryName(BaseName(path)));
   absl::Status status = [&]() -> absl::Status {
     WINDLASS_ASSIGN_OR_RETURN(auto file, storage.Create(temporary));
     WINDLASS_RETURN_IF_ERROR(file->WriteAt(

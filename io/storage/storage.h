@@ -171,6 +171,10 @@ std::string DirName(absl::string_view path);
 absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
                                      int64_t limit);
 
+// Where a file is written before it gets its name: ".NAME" and this suffix.
+inline constexpr char kPartialSuffix[] = ".windlass-partial";
+std::string TemporaryName(absl::string_view name);
+
 // A small file, under its final name and on the device when this returns. With
 // `sync` false the device may lag behind.
 absl::Status WriteFile(Storage& storage, const std::string& path,

@@ -384,10 +384,6 @@ absl::StatusOr<bool> IsWhole(
 
 }  // namespace
 
-std::string TemporaryName(const std::string& name) {
-  return absl::StrCat(".", name, kPartialSuffix);
-}
-
 absl::Status WriteTemporaries(const TransferPlan& plan,
                               const Location& directory,
                               const TransferOptions& options,

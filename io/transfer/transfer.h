@@ -42,10 +42,6 @@ struct TransferOptions {
 using WholeFiles =
     std::map<std::string, std::vector<std::pair<std::string, std::string>>>;
 
-// Where a file is written before it gets its name: ".NAME" and this suffix.
-inline constexpr char kPartialSuffix[] = ".windlass-partial";
-std::string TemporaryName(const std::string& name);
-
 // Writes the plan's files under their temporary names, but for those that
 // `whole` has, and adds each to `whole`. Memory: a piece or two (core/tensor.h)
 // a thread. Errors are those of reading and writing; a temporary file that is

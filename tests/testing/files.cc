@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -30,9 +29,13 @@ void WriteTestFile(const std::string& path, absl::string_view contents) {
 }
 
 std::string ReadTestFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
   EXPECT_TRUE(file.good()) << path;
-  return std::string(std::istreambuf_iterator<char>(file), {});
+  std::string contents(file.good() ? static_cast<size_t>(file.tellg()) : 0,
+                       '\0');
+  file.seekg(0);
+  file.read(&contents[0], contents.size());
+  return contents;
 }
 
 std::map<std::string, std::string> ReadTestFolder(const std::string& folder) {

@@ -19,8 +19,8 @@ std::string FormatBytes(int64_t bytes) {
     value /= 1000;
     ++unit;
   }
-  return absl::StrFormat(unit == 0 ? "%.0f %s" : "%.2f %s", value,
-                         kUnits[unit]);
+  if (unit == 0) return absl::StrFormat("%d B", bytes);
+  return absl::StrFormat("%.2f %s", value, kUnits[unit]);
 }
 
 Progress::Progress(const std::string& kind, int64_t total)

@@ -399,13 +399,7 @@ absl::Status WriteTemporaries(const TransferPlan& plan,
     for (std::thread& thread : threads) thread.join();
   }
   absl::Status status = error.Take();
-  if (status.ok()) return status;
-  for (const PlannedFile& file : plan.files) {
-    if (whole->count(file.name) > 0) continue;
-    directory.storage
-        ->Remove(JoinPath(directory.path, TemporaryName(file.name)))
-        .IgnoreError();
-  }
+  if (!status.ok()) RemoveTemporaries(plan, directory, *whole);
   return status;
 }
 
@@ -470,8 +464,10 @@ std::string PlanHash(const TransferPlan& plan, absl::string_view tag) {
   return digest->Finish();
 }
 
-void RemoveTemporaries(const TransferPlan& plan, const Location& directory) {
+void RemoveTemporaries(const TransferPlan& plan, const Location& directory,
+                       const WholeFiles& keep) {
   for (const PlannedFile& file : plan.files) {
+    if (keep.count(file.name) > 0) continue;
     directory.storage
         ->Remove(JoinPath(directory.path, TemporaryName(file.name)))
         .IgnoreError();

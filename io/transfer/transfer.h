@@ -63,8 +63,9 @@ absl::StatusOr<WholeFiles> FindWholeFiles(const TransferPlan& plan,
 // which says what the plan itself does not show (adapter, options, version).
 std::string PlanHash(const TransferPlan& plan, absl::string_view tag);
 
-// Removes what WriteTemporaries wrote.
-void RemoveTemporaries(const TransferPlan& plan, const Location& directory);
+// Removes what WriteTemporaries wrote, but for the files in `keep`.
+void RemoveTemporaries(const TransferPlan& plan, const Location& directory,
+                       const WholeFiles& keep = {});
 
 // Renames what WriteTemporaries wrote (and was not renamed before), and writes
 // the closing files.

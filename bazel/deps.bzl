@@ -59,6 +59,12 @@ def windlass_deps():
         url = "https://github.com/nlohmann/json/releases/download/v3.11.3/include.zip",
     )
     _archive(
+        name = "simdjson",
+        build_file = "@windlass//third_party:simdjson.BUILD.bazel",
+        sha256 = "dfc032b7f3dd86991a67b920eb77b65987e11e01fa2e5a7baa9d9384326bd128",
+        url = "https://github.com/simdjson/simdjson/releases/download/v3.13.0/singleheader.zip",
+    )
+    _archive(
         name = "xxhash",
         build_file = "@windlass//third_party:xxhash.BUILD.bazel",
         sha256 = "aae608dfe8213dfd05d909a57718ef82f30722c392344583d3f39050c7f29a80",

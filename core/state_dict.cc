@@ -8,13 +8,15 @@
 namespace windlass {
 
 absl::Status StateDict::Insert(std::string name, Tensor tensor) {
-  if (index_.contains(name)) {
-    return absl::AlreadyExistsError(
-        absl::StrCat("tensor \"", name, "\": the name is given twice"));
-  }
   tensors_.push_back({std::move(name), std::move(tensor)});
-  index_.emplace(tensors_.back().name, &tensors_.back().tensor);
-  return absl::OkStatus();
+  const NamedTensor& added = tensors_.back();
+  if (index_.try_emplace(added.name, &added.tensor).second) {
+    return absl::OkStatus();
+  }
+  absl::Status taken = absl::AlreadyExistsError(
+      absl::StrCat("tensor \"", added.name, "\": the name is given twice"));
+  tensors_.pop_back();
+  return taken;
 }
 
 const Tensor* StateDict::Find(absl::string_view name) const {

@@ -13,7 +13,6 @@
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -93,57 +92,60 @@ absl::Status AddShard(const std::string& name, ReadShard shard,
   return absl::OkStatus();
 }
 
-// "tensor "a": what (and 3 tensors more)", of the first name.
-absl::Status IndexError(
-    const std::string& path, const std::vector<std::string>& names,
-    absl::FunctionRef<std::string(const std::string&)> what) {
-  const std::string& name = *absl::c_min_element(names);
+// "tensor "a": what (and 3 tensors more)"
+absl::Status IndexError(const std::string& path, absl::string_view tensor,
+                        absl::string_view what, size_t count = 1) {
   return absl::InvalidArgumentError(absl::StrCat(
-      path, ": tensor \"", name, "\": ", what(name),
-      names.size() > 1
-          ? absl::StrCat(" (and ", names.size() - 1, " tensors more)")
-          : ""));
+      path, ": tensor \"", tensor, "\": ", what,
+      count > 1 ? absl::StrCat(" (and ", count - 1, " tensors more)") : ""));
 }
 
 // Every tensor of the index is where it says, and there is no other.
 absl::Status CheckIndex(const std::string& path, const WeightMap& index,
                         const Checkpoint& checkpoint) {
-  absl::flat_hash_map<const ByteSource*, absl::string_view> shard_names;
+  absl::flat_hash_map<absl::string_view, const ByteSource*> shard_files;
   for (const Shard& shard : checkpoint.shards) {
-    shard_names.emplace(shard.file.get(), shard.name);
+    shard_files.emplace(shard.name, shard.file.get());
   }
-  std::vector<std::string> unlisted;
-  std::vector<std::string> misplaced;
-  for (const auto& [name, tensor] : checkpoint.tensors) {
-    auto it = index.find(name);
-    const auto source = tensor.source()->Verbatim()->source;
-    if (it == index.end()) {
-      unlisted.push_back(name);
-    } else if (shard_names.at(source.get()) != it->second) {
-      misplaced.push_back(name);
-    }
+  std::vector<const ByteSource*> files;
+  for (const std::string& name : index.files) {
+    files.push_back(shard_files.at(name));
   }
-  if (checkpoint.tensors.size() - unlisted.size() < index.size()) {
-    for (const auto& [name, shard] : index) {
-      if (!checkpoint.tensors.Contains(name)) misplaced.push_back(name);
+  absl::flat_hash_set<const Tensor*> listed;
+  listed.reserve(index.entries.size());
+  std::vector<const WeightMap::Entry*> misplaced;
+  for (const WeightMap::Entry& entry : index.entries) {
+    const Tensor* tensor = checkpoint.tensors.Find(entry.tensor);
+    if (tensor == nullptr ||
+        tensor->source()->Verbatim()->source.get() != files[entry.file]) {
+      misplaced.push_back(&entry);
+    } else if (!listed.insert(tensor).second) {
+      return IndexError(path, entry.tensor, "found twice");
     }
   }
   if (!misplaced.empty()) {
-    return IndexError(path, misplaced, [&](const std::string& name) {
-      const Tensor* tensor = checkpoint.tensors.Find(name);
-      return absl::StrCat(
-          "expected in ", index.at(name), ", found ",
-          tensor == nullptr
-              ? "nowhere"
-              : absl::StrCat("in ", ShardOf(*tensor, checkpoint)));
-    });
+    const WeightMap::Entry& first = **absl::c_min_element(
+        misplaced, [](const WeightMap::Entry* a, const WeightMap::Entry* b) {
+          return a->tensor < b->tensor;
+        });
+    const Tensor* tensor = checkpoint.tensors.Find(first.tensor);
+    return IndexError(
+        path, first.tensor,
+        absl::StrCat("expected in ", index.files[first.file], ", found ",
+                     tensor == nullptr
+                         ? "nowhere"
+                         : absl::StrCat("in ", ShardOf(*tensor, checkpoint))),
+        misplaced.size());
   }
-  if (unlisted.empty()) return absl::OkStatus();
-  return IndexError(path, unlisted, [&](const std::string& name) {
-    return absl::StrCat("found in ",
-                        ShardOf(*checkpoint.tensors.Find(name), checkpoint),
-                        ", expected in the index too");
-  });
+  if (listed.size() == checkpoint.tensors.size()) return absl::OkStatus();
+  const NamedTensor& first = *absl::c_find_if(
+      checkpoint.tensors, [&listed](const NamedTensor& tensor) {
+        return !listed.contains(&tensor.tensor);
+      });
+  return IndexError(path, first.name,
+                    absl::StrCat("found in ", ShardOf(first.tensor, checkpoint),
+                                 ", expected in the index too"),
+                    checkpoint.tensors.size() - listed.size());
 }
 
 // One output file before it is laid out.
@@ -398,16 +400,17 @@ class SafetensorsFormat : public CheckpointFormat {
     });
     if (!index.ok()) return index.status();
 
-    absl::flat_hash_set<std::string> wanted;
-    for (const auto& [name, shard] : *index) wanted.insert(shard);
+    // In the index's order come those that have another ending, or are missing.
+    absl::flat_hash_set<absl::string_view> wanted(index->files.begin(),
+                                                  index->files.end());
     for (int i = 0; i < count; ++i) {
       if (has_index && wanted.erase(files[i]) == 0) continue;
       if (!read[i].ok()) return read[i].status();
       WINDLASS_RETURN_IF_ERROR(
           AddShard(files[i], *std::move(read[i]), &checkpoint));
     }
-    // What is left has another ending, or is not there.
-    for (const std::string& name : wanted) {
+    for (const std::string& name : index->files) {
+      if (!wanted.contains(name)) continue;
       WINDLASS_ASSIGN_OR_RETURN(ReadShard shard, ReadShardHeader(folder, name));
       WINDLASS_RETURN_IF_ERROR(AddShard(name, std::move(shard), &checkpoint));
     }

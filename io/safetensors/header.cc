@@ -3,248 +3,120 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <tuple>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/safetensors/json_reader.h"
 
 namespace windlass {
 namespace {
 
-constexpr int kMaxDepth = 128;
+enum Field { kOther = 0, kDType = 1, kShape = 2, kOffsets = 4 };
 
-// Reads the header event by event, so that a name or field that comes twice is
-// seen. The callbacks' names are nlohmann's; each returns false to stop.
-class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
- public:
-  explicit HeaderReader(SafetensorsHeader* header) : header_(header) {}
+Field FindField(absl::string_view name) {
+  return name == "dtype"          ? kDType
+         : name == "shape"        ? kShape
+         : name == "data_offsets" ? kOffsets
+                                  : kOther;
+}
 
-  const std::string& error() const { return error_; }
+absl::StatusOr<DType> ReadDType(JsonValue value) {
+  WINDLASS_ASSIGN_OR_RETURN(const absl::string_view name, value.String());
+  const std::optional<DType> dtype = ParseDType(name);
+  if (dtype.has_value()) return *dtype;
+  return value.Unexpected("a dtype of safetensors 0.8 such as BF16");
+}
 
-  bool null() override { return Scalar("null"); }
-  bool boolean(bool value) override { return Scalar(value ? "true" : "false"); }
-  bool number_integer(number_integer_t value) override {
-    return Scalar(absl::StrCat(value));
+absl::StatusOr<Shape> ReadNumbers(JsonValue value) {
+  Shape numbers;
+  WINDLASS_RETURN_IF_ERROR(
+      value.ForEachElement([&numbers](JsonValue value) -> absl::Status {
+        WINDLASS_ASSIGN_OR_RETURN(const int64_t number, value.WholeNumber());
+        numbers.push_back(number);
+        return absl::OkStatus();
+      }));
+  return numbers;
+}
+
+absl::Status ReadField(Field field, JsonValue value, SafetensorsEntry* entry) {
+  if (field == kDType) {
+    WINDLASS_ASSIGN_OR_RETURN(entry->dtype, ReadDType(value));
+  } else if (field == kShape) {
+    WINDLASS_ASSIGN_OR_RETURN(entry->shape, ReadNumbers(value));
+  } else if (field == kOffsets) {
+    WINDLASS_ASSIGN_OR_RETURN(const Shape numbers, ReadNumbers(value));
+    if (numbers.size() != 2) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "found ", ShapeString(numbers), ", expected a begin and an end"));
+    }
+    entry->begin = numbers[0];
+    entry->end = numbers[1];
+  } else {
+    // The reference library reads over a field that the format does not know.
+    return value.Skip();
   }
-  bool number_float(number_float_t, const string_t& text) override {
-    return Scalar(text);
-  }
-  bool binary(binary_t&) override { return Scalar("binary"); }
+  return absl::OkStatus();
+}
 
-  bool number_unsigned(number_unsigned_t value) override {
-    if (skipping_ > 0 || state_ != State::kNumbers) {
-      return Scalar(absl::StrCat(value));
+absl::Status ReadEntry(JsonValue value, SafetensorsEntry* entry) {
+  int seen = 0;
+  WINDLASS_RETURN_IF_ERROR(value.ForEachMember(
+      [&](absl::string_view name, JsonValue value) -> absl::Status {
+        const Field field = FindField(name);
+        absl::Status read = (seen & field) != 0
+                                ? absl::InvalidArgumentError("found twice")
+                                : ReadField(field, value, entry);
+        seen |= field;
+        return Annotate(read, name);
+      }));
+  for (const char* name : {"dtype", "shape", "data_offsets"}) {
+    if ((seen & FindField(name)) == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("field \"", name, "\" is missing"));
     }
-    if (value > std::numeric_limits<int64_t>::max()) {
-      return Unexpected(absl::StrCat(value), "a number below 2^63");
-    }
-    numbers_.push_back(value);
-    return true;
   }
+  return absl::OkStatus();
+}
 
-  bool string(string_t& value) override {
-    if (skipping_ > 0) return true;
-    if (state_ == State::kMetadata) {
-      header_->metadata.emplace_back(key_, std::move(value));
-      return true;
-    }
-    if (state_ != State::kTensor || field_ != kDType) {
-      return Scalar(absl::StrCat("\"", value, "\""));
-    }
-    const std::optional<DType> dtype = ParseDType(value);
-    if (!dtype.has_value()) {
-      return Unexpected(absl::StrCat("\"", value, "\""),
-                        "a dtype of safetensors 0.8 such as BF16");
-    }
-    entry_.dtype = *dtype;
-    return true;
-  }
-
-  bool key(string_t& value) override {
-    if (skipping_ > 0) return true;
-    key_ = std::move(value);
-    if (state_ == State::kTensor) return StartField();
-    // Metadata is small; the tensors' names are compared at the end.
-    if (state_ == State::kRoot && key_ == "__metadata__") {
-      return !std::exchange(has_metadata_, true) || FailTwice();
-    }
-    for (const auto& [known, value] : header_->metadata) {
-      if (state_ == State::kMetadata && known == key_) return FailTwice();
-    }
-    return true;
-  }
-
-  bool start_object(std::size_t) override {
-    if (skipping_ > 0) return Skip();
-    switch (state_) {
-      case State::kStart:
-        state_ = State::kRoot;
-        return true;
-      case State::kRoot:
-        if (key_ == "__metadata__") {
-          state_ = State::kMetadata;
-        } else {
-          state_ = State::kTensor;
-          entry_ = SafetensorsEntry{};
-          entry_.name = key_;
-          seen_ = 0;
+absl::Status ReadMetadata(JsonValue value, SafetensorsMetadata* metadata) {
+  return value.ForEachMember(
+      [metadata](absl::string_view key, JsonValue value) -> absl::Status {
+        const bool twice = absl::c_any_of(
+            *metadata, [key](const auto& item) { return item.first == key; });
+        const absl::StatusOr<absl::string_view> text =
+            twice ? absl::InvalidArgumentError("found twice") : value.String();
+        if (!text.ok()) {
+          return Annotate(text.status(), absl::StrCat("key \"", key, "\""));
         }
-        return true;
-      default:
-        return Nested("an object");
+        metadata->emplace_back(key, *text);
+        return absl::OkStatus();
+      });
+}
+
+absl::Status ReadHeader(absl::string_view json, SafetensorsHeader* header) {
+  bool has_metadata = false;
+  return ReadJsonObject(json, [&](absl::string_view name, JsonValue value) {
+    if (name == "__metadata__") {
+      absl::Status read = std::exchange(has_metadata, true)
+                              ? absl::InvalidArgumentError("found twice")
+                              : ReadMetadata(value, &header->metadata);
+      return Annotate(read, name);
     }
-  }
-
-  bool end_object() override {
-    if (skipping_ > 0) return Unskip();
-    if (state_ == State::kTensor) {
-      for (int field : {kDType, kShape, kOffsets}) {
-        if ((seen_ & field) == 0) {
-          return Fail(absl::StrCat("tensor \"", entry_.name, "\": field \"",
-                                   FieldName(field), "\" is missing"));
-        }
-      }
-      header_->tensors.push_back(std::move(entry_));
-    }
-    state_ = state_ == State::kRoot ? State::kEnd : State::kRoot;
-    return true;
-  }
-
-  bool start_array(std::size_t) override {
-    if (skipping_ > 0) return Skip();
-    if (state_ != State::kTensor || (field_ & (kShape | kOffsets)) == 0) {
-      return Nested("a list");
-    }
-    state_ = State::kNumbers;
-    numbers_.clear();
-    return true;
-  }
-
-  bool end_array() override {
-    if (skipping_ > 0) return Unskip();
-    state_ = State::kTensor;
-    if (field_ == kShape) {
-      entry_.shape = numbers_;
-      return true;
-    }
-    if (numbers_.size() != 2) {
-      return Unexpected(ShapeString(numbers_), "a begin and an end");
-    }
-    entry_.begin = numbers_[0];
-    entry_.end = numbers_[1];
-    return true;
-  }
-
-  bool parse_error(std::size_t position, const std::string&,
-                   const nlohmann::detail::exception&) override {
-    return Fail(
-        absl::StrCat("the header is not JSON from byte ", position, " on"));
-  }
-
- private:
-  enum class State { kStart, kRoot, kMetadata, kTensor, kNumbers, kEnd };
-  enum Field { kOther = 0, kDType = 1, kShape = 2, kOffsets = 4 };
-
-  static const char* FieldName(int field) {
-    return field == kDType   ? "dtype"
-           : field == kShape ? "shape"
-                             : "data_offsets";
-  }
-
-  bool StartField() {
-    field_ = key_ == "dtype"          ? kDType
-             : key_ == "shape"        ? kShape
-             : key_ == "data_offsets" ? kOffsets
-                                      : kOther;
-    if ((seen_ & field_) != 0) {
-      return Fail(absl::StrCat("tensor \"", entry_.name, "\": field \"", key_,
-                               "\": found twice"));
-    }
-    seen_ |= field_;
-    return true;
-  }
-
-  // A value that is not what its place wants, unless the place is a field that
-  // the format does not know: the reference library reads over those.
-  bool Scalar(absl::string_view found) {
-    if (skipping_ > 0 || (state_ == State::kTensor && field_ == kOther)) {
-      return true;
-    }
-    return Unexpected(found, Expected());
-  }
-
-  bool Nested(absl::string_view found) {
-    if (state_ == State::kTensor && field_ == kOther) return Skip();
-    return Unexpected(found, Expected());
-  }
-
-  const char* Expected() const {
-    switch (state_) {
-      case State::kMetadata:
-        return "a string";
-      case State::kNumbers:
-        return "a whole number";
-      case State::kTensor:
-        return field_ == kDType ? "a dtype's name" : "a list of whole numbers";
-      case State::kRoot:
-        return "an object";
-      default:
-        return "an object of tensors";
-    }
-  }
-
-  bool Unexpected(absl::string_view found, absl::string_view expected) {
-    std::string where;
-    if (state_ == State::kStart) {
-      where = "the header";
-    } else if (state_ == State::kMetadata) {
-      where = absl::StrCat("__metadata__: key \"", key_, "\"");
-    } else if (state_ == State::kRoot) {
-      where =
-          key_ == "__metadata__" ? key_ : absl::StrCat("tensor \"", key_, "\"");
-    } else {
-      where = absl::StrCat("tensor \"", entry_.name, "\": ", key_);
-    }
-    return Fail(
-        absl::StrCat(where, ": found ", found, ", expected ", expected));
-  }
-
-  bool Skip() {
-    if (++skipping_ <= kMaxDepth) return true;
-    return Fail("the header nests too deep");
-  }
-  bool Unskip() {
-    --skipping_;
-    return true;
-  }
-
-  bool FailTwice() {
-    return Fail(absl::StrCat("__metadata__: \"", key_, "\": found twice"));
-  }
-
-  bool Fail(std::string error) {
-    error_ = std::move(error);
-    return false;
-  }
-
-  SafetensorsHeader* const header_;
-  std::string error_;
-  State state_ = State::kStart;
-  std::string key_;
-  SafetensorsEntry entry_;
-  int field_ = kOther;
-  int seen_ = 0;
-  int skipping_ = 0;
-  Shape numbers_;
-  bool has_metadata_ = false;
-};
+    header->tensors.emplace_back();
+    header->tensors.back().name = std::string(name);
+    absl::Status read = ReadEntry(value, &header->tensors.back());
+    return read.ok() ? read
+                     : Annotate(read, absl::StrCat("tensor \"", name, "\""));
+  });
+}
 
 absl::Status CheckNames(const std::vector<SafetensorsEntry>& tensors) {
   absl::flat_hash_set<absl::string_view> names;
@@ -306,16 +178,7 @@ absl::Status CheckLayout(int64_t data_bytes,
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json,
                                                          int64_t data_bytes) {
   SafetensorsHeader header;
-  // nlohmann takes a NUL for the end of the text; the format does not.
-  if (const size_t nul = json.find('\0'); nul != json.npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the header is not JSON from byte ", nul, " on"));
-  }
-  HeaderReader reader(&header);
-  if (!nlohmann::json::sax_parse(json.data(), json.data() + json.size(),
-                                 &reader)) {
-    return absl::InvalidArgumentError(reader.error());
-  }
+  WINDLASS_RETURN_IF_ERROR(Annotate(ReadHeader(json, &header), "the header"));
   WINDLASS_RETURN_IF_ERROR(CheckNames(header.tensors));
   WINDLASS_RETURN_IF_ERROR(CheckLayout(data_bytes, &header.tensors));
   return header;

@@ -4,18 +4,25 @@
 #define WINDLASS_IO_SAFETENSORS_INDEX_H_
 
 #include <string>
+#include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace windlass {
 
-// Tensor name to the name of a file in the same folder.
-using WeightMap = absl::flat_hash_map<std::string, std::string>;
+struct WeightMap {
+  struct Entry {
+    std::string tensor;
+    int file;  // in `files`
+  };
 
-// Reads an index's weight_map. InvalidArgument where there is none, where a
-// tensor comes twice, or where a file's name leaves the folder.
+  std::vector<std::string> files;  // names in the index's folder, each once
+  std::vector<Entry> entries;      // in the index's order
+};
+
+// Reads an index's weight_map. InvalidArgument where there is none or where a
+// file's name leaves the folder. A tensor that comes twice is given twice.
 absl::StatusOr<WeightMap> ParseWeightMap(absl::string_view json);
 
 }  // namespace windlass

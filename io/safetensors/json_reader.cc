@@ -1,0 +1,155 @@
+#include "windlass/io/safetensors/json_reader.h"
+
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "windlass/core/status_macros.h"
+
+namespace windlass {
+namespace {
+
+using simdjson::ondemand::json_type;
+
+constexpr int kMaxDepth = 128;
+
+absl::Status NotJson(absl::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("not JSON: ", why));
+}
+
+absl::Status NotJson(simdjson::error_code error) {
+  return NotJson(simdjson::error_message(error));
+}
+
+absl::string_view ToAbsl(std::string_view text) {
+  return absl::string_view(text.data(), text.size());
+}
+
+// The text of a scalar.
+absl::string_view Token(simdjson::ondemand::value& value) {
+  return absl::StripAsciiWhitespace(ToAbsl(value.raw_json_token()));
+}
+
+std::string Describe(simdjson::ondemand::value& value) {
+  json_type type;
+  if (value.type().get(type)) return "what is not JSON";
+  if (type == json_type::object) return "an object";
+  if (type == json_type::array) return "a list";
+  const absl::string_view token = Token(value);
+  constexpr size_t kShown = 80;
+  if (token.size() <= kShown) return std::string(token);
+  return absl::StrCat(token.substr(0, kShown), "...");
+}
+
+}  // namespace
+
+absl::Status JsonValue::Unexpected(absl::string_view what) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("found ", Describe(value_), ", expected ", what));
+}
+
+absl::StatusOr<absl::string_view> JsonValue::String() {
+  std::string_view text;
+  const simdjson::error_code error = value_.get_string().get(text);
+  if (error == simdjson::INCORRECT_TYPE) return Unexpected("a string");
+  if (error) return NotJson(error);
+  return ToAbsl(text);
+}
+
+absl::StatusOr<int64_t> JsonValue::WholeNumber() {
+  uint64_t number = 0;
+  if (value_.get_uint64().get(number)) return Unexpected("a whole number");
+  if (number > std::numeric_limits<int64_t>::max()) {
+    return Unexpected("a number below 2^63");
+  }
+  return static_cast<int64_t>(number);
+}
+
+absl::Status JsonValue::VisitMembers(simdjson::ondemand::object object,
+                                     int depth, MemberVisitor visit) {
+  if (depth > kMaxDepth) return NotJson("it nests more than 128 levels deep");
+  for (auto member : object) {
+    simdjson::ondemand::field field;
+    std::string_view name;
+    if (auto error = std::move(member).get(field)) return NotJson(error);
+    if (auto error = field.unescaped_key().get(name)) return NotJson(error);
+    WINDLASS_RETURN_IF_ERROR(
+        visit(ToAbsl(name), JsonValue(field.value(), depth)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JsonValue::ForEachMember(MemberVisitor visit) {
+  simdjson::ondemand::object object;
+  const simdjson::error_code error = value_.get_object().get(object);
+  if (error == simdjson::INCORRECT_TYPE) return Unexpected("an object");
+  if (error) return NotJson(error);
+  return VisitMembers(object, depth_ + 1, visit);
+}
+
+absl::Status JsonValue::ForEachElement(ElementVisitor visit) {
+  simdjson::ondemand::array array;
+  const simdjson::error_code error = value_.get_array().get(array);
+  if (error == simdjson::INCORRECT_TYPE) return Unexpected("a list");
+  if (error) return NotJson(error);
+  if (depth_ >= kMaxDepth) return NotJson("it nests more than 128 levels deep");
+  for (auto element : array) {
+    simdjson::ondemand::value value;
+    if (auto error = std::move(element).get(value)) return NotJson(error);
+    WINDLASS_RETURN_IF_ERROR(visit(JsonValue(value, depth_ + 1)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status JsonValue::Skip() {
+  json_type type;
+  if (auto error = value_.type().get(type)) return NotJson(error);
+  switch (type) {
+    case json_type::object:
+      return ForEachMember(
+          [](absl::string_view, JsonValue value) { return value.Skip(); });
+    case json_type::array:
+      return ForEachElement([](JsonValue value) { return value.Skip(); });
+    case json_type::string:
+      return String().status();
+    case json_type::number: {
+      double number;
+      if (auto error = value_.get_double().get(number)) return NotJson(error);
+      return absl::OkStatus();
+    }
+    default: {
+      const absl::string_view token = Token(value_);
+      if (token == "true" || token == "false" || token == "null") {
+        return absl::OkStatus();
+      }
+      return NotJson(absl::StrCat("found ", token));
+    }
+  }
+}
+
+absl::Status ReadJsonObject(absl::string_view text,
+                            JsonValue::MemberVisitor visit) {
+  // Some versions of simdjson read over a byte order mark.
+  if (absl::StartsWith(text, "\xEF\xBB\xBF")) {
+    return NotJson("it starts with a byte order mark");
+  }
+  const simdjson::padded_string padded(text.data(), text.size());
+  simdjson::ondemand::parser parser;
+  simdjson::ondemand::document document;
+  simdjson::ondemand::object object;
+  simdjson::error_code error = parser.iterate(padded).get(document);
+  if (!error) error = document.get_object().get(object);
+  if (error == simdjson::INCORRECT_TYPE) {
+    return absl::InvalidArgumentError("expected an object");
+  }
+  if (error) return NotJson(error);
+  WINDLASS_RETURN_IF_ERROR(JsonValue::VisitMembers(object, 1, visit));
+  const bool at_end =
+      document.current_location().error() == simdjson::OUT_OF_BOUNDS;
+  return at_end ? absl::OkStatus() : NotJson("text follows the object");
+}
+
+}  // namespace windlass

@@ -10,8 +10,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -46,8 +46,9 @@ enum class DType : uint8_t {
 
 inline constexpr int kDTypeCount = 22;
 
-// Extents of a tensor, outermost first. Empty for a scalar.
-using Shape = std::vector<int64_t>;
+// Extents of a tensor, outermost first. Empty for a scalar. Few tensors have
+// more than four dimensions.
+using Shape = absl::InlinedVector<int64_t, 4>;
 
 // "BF16", as safetensors writes it.
 absl::string_view DTypeName(DType dtype);

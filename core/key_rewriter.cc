@@ -67,6 +67,7 @@ std::string KeyRewriter::Rewrite(absl::string_view key) const {
 
 absl::StatusOr<StateDict> KeyRewriter::RewriteAll(const StateDict& dict) const {
   StateDictBuilder builder;
+  builder.Reserve(dict.size());
   for (const auto& [name, tensor] : dict) {
     WINDLASS_RETURN_IF_ERROR(builder.Add(Rewrite(name), tensor, name));
   }

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "windlass/core/status_macros.h"
 
 namespace windlass {
 
@@ -27,13 +27,15 @@ const Tensor* StateDict::Find(absl::string_view name) const {
 absl::Status StateDictBuilder::Add(std::string name, Tensor tensor,
                                    absl::string_view origin) {
   if (const Tensor* taken = dict_.Find(name)) {
+    const auto it = absl::c_find_if(dict_, [taken](const NamedTensor& named) {
+      return &named.tensor == taken;
+    });
     return absl::AlreadyExistsError(
-        absl::StrCat("tensors \"", origins_.at(taken), "\" and \"", origin,
-                     "\" would both be named \"", name, "\""));
+        absl::StrCat("tensors \"", origins_[it - dict_.begin()], "\" and \"",
+                     origin, "\" would both be named \"", name, "\""));
   }
-  WINDLASS_RETURN_IF_ERROR(dict_.Insert(std::move(name), std::move(tensor)));
-  origins_.emplace(&(dict_.end() - 1)->tensor, origin);
-  return absl::OkStatus();
+  origins_.push_back(origin);
+  return dict_.Insert(std::move(name), std::move(tensor));
 }
 
 }  // namespace windlass

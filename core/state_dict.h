@@ -14,6 +14,7 @@
 #include <deque>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -39,6 +40,9 @@ class StateDict {
   StateDict(const StateDict&) = delete;
   StateDict& operator=(const StateDict&) = delete;
 
+  // Makes room for that many tensors in all.
+  void Reserve(size_t count) { index_.reserve(count); }
+
   // Appends. AlreadyExists where the name is taken; nothing changes then.
   absl::Status Insert(std::string name, Tensor tensor);
 
@@ -63,6 +67,12 @@ class StateDict {
 // so that two that would end as one are refused by both names.
 class StateDictBuilder {
  public:
+  // Makes room for that many tensors in all.
+  void Reserve(size_t count) {
+    dict_.Reserve(count);
+    origins_.reserve(count);
+  }
+
   // AlreadyExists where `name` is taken. `origin` must outlive the builder; it
   // is the tensor's name in the input.
   absl::Status Add(std::string name, Tensor tensor, absl::string_view origin);
@@ -71,7 +81,7 @@ class StateDictBuilder {
 
  private:
   StateDict dict_;
-  absl::flat_hash_map<const Tensor*, absl::string_view> origins_;
+  std::vector<absl::string_view> origins_;  // in dict_'s order
 };
 
 }  // namespace windlass

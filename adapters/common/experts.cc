@@ -11,7 +11,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "re2/re2.h"
 #include "windlass/core/regex.h"
@@ -27,36 +26,40 @@ constexpr absl::string_view kDown = ".mlp.experts.down_projs";
 constexpr absl::string_view kScale = "_scale_inv";
 
 enum Projection { kGateProj, kUpProj, kDownProj, kProjections };
-constexpr const char* kProjectionNames[] = {"gate_proj", "up_proj",
-                                            "down_proj"};
+constexpr absl::string_view kWeightEndings[] = {
+    ".gate_proj.weight", ".up_proj.weight", ".down_proj.weight"};
 
 // An HF expert weight's name, taken apart.
 struct ExpertKey {
-  std::string layer;  // "model.layers.3.mlp.experts"
+  absl::string_view layer;  // "model.layers.3.mlp.experts"
   int64_t expert = 0;
   Projection projection = kGateProj;
 };
 
-std::optional<ExpertKey> ParseExpertKey(absl::string_view name) {
+bool IsExpertsOfALayer(absl::string_view name) {
   // No groups: finding them would cost RE2 more than all else of a plan.
-  static const RE2* const layer =
-      new RE2(R"((?:model\.)?(?:language_model\.)?layers\.\d+)");
+  static const RE2* const pattern =
+      new RE2(R"((?:model\.)?(?:language_model\.)?layers\.\d+\.mlp\.experts)");
+  return RE2::FullMatch(ToRe2(name), *pattern);
+}
+
+// `known` is a layer that was found before.
+std::optional<ExpertKey> ParseExpertKey(absl::string_view name,
+                                        absl::string_view known) {
   const size_t segment = name.find(kSegment);
-  if (segment == name.npos ||
-      !RE2::FullMatch(ToRe2(name.substr(0, segment)), *layer)) {
-    return std::nullopt;
-  }
-  const std::vector<absl::string_view> parts =
-      absl::StrSplit(name.substr(segment + kSegment.size()), '.');
+  if (segment == name.npos) return std::nullopt;
   ExpertKey key;
-  if (parts.size() != 3 || parts[2] != "weight" ||
-      !absl::c_all_of(parts[0], absl::ascii_isdigit) ||
-      !absl::SimpleAtoi(parts[0], &key.expert)) {
+  key.layer = name.substr(0, segment + kSegment.size() - 1);
+  absl::string_view rest = name.substr(segment + kSegment.size());
+  const absl::string_view number = rest.substr(0, rest.find('.'));
+  if (!absl::c_all_of(number, absl::ascii_isdigit) ||
+      !absl::SimpleAtoi(number, &key.expert)) {
     return std::nullopt;
   }
+  rest.remove_prefix(number.size());
   for (int projection = 0; projection < kProjections; ++projection) {
-    if (parts[1] != kProjectionNames[projection]) continue;
-    key.layer = std::string(name.substr(0, segment + kSegment.size() - 1));
+    if (rest != kWeightEndings[projection]) continue;
+    if (key.layer != known && !IsExpertsOfALayer(key.layer)) break;
     key.projection = static_cast<Projection>(projection);
     return key;
   }
@@ -65,8 +68,7 @@ std::optional<ExpertKey> ParseExpertKey(absl::string_view name) {
 
 std::string HfName(absl::string_view layer, int64_t expert,
                    Projection projection) {
-  return absl::StrCat(layer, ".", expert, ".", kProjectionNames[projection],
-                      ".weight");
+  return absl::StrCat(layer, ".", expert, kWeightEndings[projection]);
 }
 
 std::string Quoted(absl::string_view name) {
@@ -109,6 +111,7 @@ class ExpertGroup {
       return NamedTensor{absl::StrCat(layer_, ".down_projs"), std::move(down)};
     }
     std::vector<Tensor> experts;
+    experts.reserve(end_ - begin_);
     for (int64_t i = 0; i < end_ - begin_; ++i) {
       const Tensor parts[] = {tensors_[kGateProj][i], tensors_[kUpProj][i]};
       WINDLASS_ASSIGN_OR_RETURN(Tensor expert, Concat(parts, 1));
@@ -192,9 +195,12 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
     const StateDict& hf, const FromHfOptions& options) const {
   const auto [begin, end] = ExpertRange(moe_.experts, options.device_mesh);
   std::map<std::string, ExpertGroup> groups;
+  // Those of the tensor before: a layer's come one after the other as a rule.
+  absl::string_view layer;
+  ExpertGroup* group = nullptr;
   StateDictBuilder native;
   for (const auto& [name, tensor] : hf) {
-    const std::optional<ExpertKey> key = ParseExpertKey(name);
+    const std::optional<ExpertKey> key = ParseExpertKey(name, layer);
     if (!key.has_value()) {
       if (!absl::EndsWith(name, kScale)) {
         WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
@@ -211,18 +217,21 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
           Quoted(name), ": found expert ", key->expert, ", expected ",
           moe_.experts, " experts (", moe_.experts_field, ")"));
     }
-    ExpertGroup& group =
-        groups.try_emplace(key->layer, moe_, key->layer, begin, end)
-            .first->second;
+    if (key->layer != layer) {
+      layer = key->layer;
+      const std::string owned(layer);
+      group = &groups.try_emplace(owned, moe_, owned, begin, end).first->second;
+    }
     if (key->expert < begin || key->expert >= end) continue;
-    WINDLASS_RETURN_IF_ERROR(group.Add(*key, name, tensor));
-    if (!group.Complete(key->projection)) continue;
-    WINDLASS_ASSIGN_OR_RETURN(NamedTensor merged, group.Merge(key->projection));
+    WINDLASS_RETURN_IF_ERROR(group->Add(*key, name, tensor));
+    if (!group->Complete(key->projection)) continue;
+    WINDLASS_ASSIGN_OR_RETURN(NamedTensor merged,
+                              group->Merge(key->projection));
     WINDLASS_RETURN_IF_ERROR(
         native.Add(std::move(merged.name), std::move(merged.tensor), name));
   }
   std::vector<std::string> missing;
-  for (const auto& [layer, group] : groups) group.AppendMissing(&missing);
+  for (const auto& [name, group] : groups) group.AppendMissing(&missing);
   if (!missing.empty()) return MissingExperts(std::move(missing));
   return std::move(native).Build();
 }

@@ -35,6 +35,7 @@ absl::Status OneToOneStep::ToHf(const NamedTensor& native, const ToHfOptions&,
 absl::StatusOr<StateDict> OneToOneStep::FromHf(const StateDict& hf,
                                                const FromHfOptions&) const {
   StateDictBuilder native;
+  native.Reserve(hf.size());
   for (const auto& [hf_name, hf_tensor] : hf) {
     std::string name = NativeName(hf_name);
     WINDLASS_ASSIGN_OR_RETURN(Tensor tensor, Convert(name, hf_tensor));

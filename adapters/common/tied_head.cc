@@ -11,6 +11,7 @@ absl::StatusOr<StateDict> TiedHeadStep::FromHf(const StateDict& hf,
   constexpr char kHead[] = "lm_head.weight";
   constexpr char kEmbedding[] = "model.embed_tokens.weight";
   StateDictBuilder native;
+  native.Reserve(hf.size());
   for (const auto& [name, tensor] : hf) {
     WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
   }

@@ -47,17 +47,29 @@ absl::StatusOr<WeightMap> ReadIndex(const Location& folder,
 
 // A file's header, read.
 struct ReadShard {
-  std::shared_ptr<const ReadableFile> file;
-  SafetensorsHeader header;
+  Shard shard;
+  std::vector<NamedTensor> tensors;
 };
 
 absl::StatusOr<ReadShard> ReadShardHeader(const Location& folder,
                                           const std::string& name) {
-  ReadShard shard;
+  ReadShard read;
   WINDLASS_ASSIGN_OR_RETURN(
-      shard.file, folder.storage->OpenForRead(JoinPath(folder.path, name)));
-  WINDLASS_ASSIGN_OR_RETURN(shard.header, ReadSafetensorsHeader(*shard.file));
-  return shard;
+      auto file, folder.storage->OpenForRead(JoinPath(folder.path, name)));
+  WINDLASS_ASSIGN_OR_RETURN(SafetensorsHeader header,
+                            ReadSafetensorsHeader(*file));
+  read.shard = {name, std::move(file), std::move(header.metadata)};
+  read.tensors.reserve(header.tensors.size());
+  for (SafetensorsEntry& entry : header.tensors) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor tensor,
+        Tensor::FromExtent(
+            entry.dtype, std::move(entry.shape),
+            Extent{read.shard.file, header.data_begin + entry.begin,
+                   entry.end - entry.begin}));
+    read.tensors.push_back({std::move(entry.name), std::move(tensor)});
+  }
+  return read;
 }
 
 // The shard that a tensor of this checkpoint lies in.
@@ -69,26 +81,18 @@ const std::string& ShardOf(const Tensor& tensor, const Checkpoint& checkpoint) {
       ->name;
 }
 
-// Adds a shard's tensors to a checkpoint.
-absl::Status AddShard(const std::string& name, ReadShard shard,
-                      Checkpoint* checkpoint) {
-  checkpoint->shards.push_back(
-      {name, shard.file, std::move(shard.header.metadata)});
-  for (SafetensorsEntry& entry : shard.header.tensors) {
-    if (const Tensor* taken = checkpoint->tensors.Find(entry.name)) {
+// Adds a shard and its tensors to a checkpoint.
+absl::Status AddShard(ReadShard read, Checkpoint* checkpoint) {
+  for (NamedTensor& named : read.tensors) {
+    if (const Tensor* taken = checkpoint->tensors.Find(named.name)) {
       return absl::InvalidArgumentError(
-          absl::StrCat(shard.file->name(), ": tensor \"", entry.name,
+          absl::StrCat(read.shard.file->name(), ": tensor \"", named.name,
                        "\": found in ", ShardOf(*taken, *checkpoint), " too"));
     }
-    WINDLASS_ASSIGN_OR_RETURN(
-        Tensor tensor,
-        Tensor::FromExtent(
-            entry.dtype, std::move(entry.shape),
-            Extent{shard.file, shard.header.data_begin + entry.begin,
-                   entry.end - entry.begin}));
-    WINDLASS_RETURN_IF_ERROR(
-        checkpoint->tensors.Insert(std::move(entry.name), std::move(tensor)));
+    WINDLASS_RETURN_IF_ERROR(checkpoint->tensors.Insert(
+        std::move(named.name), std::move(named.tensor)));
   }
+  checkpoint->shards.push_back(std::move(read.shard));
   return absl::OkStatus();
 }
 
@@ -399,6 +403,7 @@ class SafetensorsFormat : public CheckpointFormat {
       }
     });
     if (!index.ok()) return index.status();
+    checkpoint.tensors.Reserve(index->entries.size());
 
     // In the index's order come those that have another ending, or are missing.
     absl::flat_hash_set<absl::string_view> wanted(index->files.begin(),
@@ -406,13 +411,12 @@ class SafetensorsFormat : public CheckpointFormat {
     for (int i = 0; i < count; ++i) {
       if (has_index && wanted.erase(files[i]) == 0) continue;
       if (!read[i].ok()) return read[i].status();
-      WINDLASS_RETURN_IF_ERROR(
-          AddShard(files[i], *std::move(read[i]), &checkpoint));
+      WINDLASS_RETURN_IF_ERROR(AddShard(*std::move(read[i]), &checkpoint));
     }
     for (const std::string& name : index->files) {
       if (!wanted.contains(name)) continue;
       WINDLASS_ASSIGN_OR_RETURN(ReadShard shard, ReadShardHeader(folder, name));
-      WINDLASS_RETURN_IF_ERROR(AddShard(name, std::move(shard), &checkpoint));
+      WINDLASS_RETURN_IF_ERROR(AddShard(std::move(shard), &checkpoint));
     }
     if (has_index) {
       WINDLASS_RETURN_IF_ERROR(CheckIndex(

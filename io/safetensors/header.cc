@@ -1,6 +1,5 @@
 #include "windlass/io/safetensors/header.h"
 
-#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -129,48 +128,51 @@ absl::Status CheckNames(const std::vector<SafetensorsEntry>& tensors) {
   return absl::OkStatus();
 }
 
+bool LiesBefore(const SafetensorsEntry& a, const SafetensorsEntry& b) {
+  return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
+}
+
+// An entry whose data should begin at `expected`.
+absl::Status CheckEntry(const SafetensorsEntry& entry, int64_t expected) {
+  auto refuse = [&entry](const auto&... message) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor \"", entry.name, "\": data_offsets [", entry.begin,
+                     ", ", entry.end, ") ", message...));
+  };
+  if (entry.end < entry.begin) return refuse("end before they begin");
+  const absl::StatusOr<int64_t> bytes = ByteSize(entry.dtype, entry.shape);
+  if (!bytes.ok()) {
+    return Annotate(absl::InvalidArgumentError(bytes.status().message()),
+                    absl::StrCat("tensor \"", entry.name, "\""));
+  }
+  if (entry.end - entry.begin != *bytes) {
+    return refuse("hold ", entry.end - entry.begin, " bytes, shape ",
+                  ShapeString(entry.shape), " of ", DTypeName(entry.dtype),
+                  " needs ", *bytes);
+  }
+  if (entry.begin != expected) {
+    return refuse("leave ", entry.begin < expected ? "an overlap" : "a hole",
+                  ", expected them to begin at ", expected);
+  }
+  return absl::OkStatus();
+}
+
 // Sorts the tensors by their data, and checks that it fills the file without
 // hole or overlap.
 absl::Status CheckLayout(int64_t data_bytes,
                          std::vector<SafetensorsEntry>* tensors) {
-  std::stable_sort(tensors->begin(), tensors->end(),
-                   [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
-                     return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
-                   });
+  if (!absl::c_is_sorted(*tensors, LiesBefore)) {
+    absl::c_stable_sort(*tensors, LiesBefore);
+  }
   int64_t expected = 0;
   for (const SafetensorsEntry& entry : *tensors) {
-    const std::string where = absl::StrCat("tensor \"", entry.name, "\"");
-    const std::string offsets =
-        absl::StrCat("data_offsets [", entry.begin, ", ", entry.end, ")");
-    if (entry.end < entry.begin) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": ", offsets, " end before they begin"));
-    }
-    const absl::StatusOr<int64_t> bytes = ByteSize(entry.dtype, entry.shape);
-    if (!bytes.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": ", bytes.status().message()));
-    }
-    if (entry.end - entry.begin != *bytes) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": ", offsets, " hold ", entry.end - entry.begin,
-                       " bytes, shape ", ShapeString(entry.shape), " of ",
-                       DTypeName(entry.dtype), " needs ", *bytes));
-    }
-    if (entry.begin != expected) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(where, ": ", offsets, " leave ",
-                       entry.begin < expected ? "an overlap" : "a hole",
-                       ", expected them to begin at ", expected));
-    }
+    WINDLASS_RETURN_IF_ERROR(CheckEntry(entry, expected));
     expected = entry.end;
   }
-  if (expected != data_bytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the tensors take ", expected, " bytes, the file holds ", data_bytes,
-        expected > data_bytes ? ": it is cut short" : ""));
-  }
-  return absl::OkStatus();
+  if (expected == data_bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the tensors take ", expected, " bytes, the file holds ", data_bytes,
+      expected > data_bytes ? ": it is cut short" : ""));
 }
 
 }  // namespace

@@ -200,7 +200,12 @@ int Main(int argc, char** argv) {
     const size_t end = specs.size() * (shard + 1) / shards;
     const std::string name =
         absl::StrFormat("model-%05d-of-%05d.safetensors", shard + 1, shards);
-    const std::vector<Spec> part(specs.begin() + begin, specs.begin() + end);
+    std::vector<Spec> part(specs.begin() + begin, specs.begin() + end);
+    // As the safetensors library writes them: larger elements first.
+    std::stable_sort(part.begin(), part.end(),
+                     [](const Spec& a, const Spec& b) {
+                       return DTypeBits(a.dtype) > DTypeBits(b.dtype);
+                     });
     if (!WriteShard(folder + "/" + name, part, headers_only)) {
       std::perror(name.c_str());
       return 1;

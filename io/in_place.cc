@@ -4,10 +4,12 @@
 #include <optional>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/parallel.h"
 
 namespace windlass {
 namespace {
@@ -30,6 +32,7 @@ std::string Serialize(const Journal& journal) {
     item["name"] = edit.name;
     item["size"] = edit.size;
     item["insert"] = edit.insert;
+    item["moved"] = absl::Base64Escape(edit.moved);
     item["old_start"] = absl::Base64Escape(edit.old_start);
     item["new_start"] = absl::Base64Escape(edit.new_start);
     json["edits"].push_back(std::move(item));
@@ -80,6 +83,7 @@ std::optional<Journal> Parse(const Json& json) {
     InPlaceEdit edit;
     if (!GetName(item, &edit.name) || !Get(item, "size", &edit.size) ||
         !Get(item, "insert", &edit.insert) ||
+        !GetBytes(item, "moved", &edit.moved) ||
         !GetBytes(item, "old_start", &edit.old_start) ||
         !GetBytes(item, "new_start", &edit.new_start)) {
       return std::nullopt;
@@ -124,21 +128,39 @@ absl::Status Apply(const InPlaceEdit& edit, const Location& folder, bool sync) {
   if (file->size() == edit.size && edit.insert > 0) {
     WINDLASS_RETURN_IF_ERROR(file->InsertAtFront(edit.insert));
   }
-  if (file->size() != edit.size + edit.insert) {
+  // A run that was killed may have appended a part.
+  if (file->size() < edit.size + edit.insert ||
+      file->size() > edit.size_after()) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, ": found ", file->size(), " bytes, expected ",
-                     edit.size, " or ", edit.size + edit.insert,
+                     edit.size, " or ", edit.size_after(),
                      "; the file was changed since the conversion began"));
   }
-  WINDLASS_RETURN_IF_ERROR(file->WriteAt(
-      0, absl::MakeConstSpan(edit.new_start.data(), edit.new_start.size())));
+  WINDLASS_RETURN_IF_ERROR(file->WriteAt(edit.size + edit.insert, edit.moved));
+  WINDLASS_RETURN_IF_ERROR(file->WriteAt(0, edit.new_start));
   return sync ? file->Sync() : absl::OkStatus();
 }
 
-absl::Status Finish(Journal journal, const Location& folder, bool sync) {
-  for (const InPlaceEdit& edit : journal.plan.edits) {
-    WINDLASS_RETURN_IF_ERROR(Apply(edit, folder, sync));
+// The first file alone, since it tells whether the file system can insert; the
+// others side by side.
+absl::Status ApplyAll(const std::vector<InPlaceEdit>& edits,
+                      const Location& folder, bool sync) {
+  if (edits.empty()) return absl::OkStatus();
+  WINDLASS_RETURN_IF_ERROR(Apply(edits[0], folder, sync));
+  std::vector<absl::Status> done(edits.size());
+  ParallelFor(static_cast<int>(edits.size()) - 1,
+              [&](int i) { done[i + 1] = Apply(edits[i + 1], folder, sync); });
+  for (const absl::Status& status : done) {
+    if (absl::IsUnimplemented(status)) {
+      return absl::FailedPreconditionError(status.message());
+    }
+    WINDLASS_RETURN_IF_ERROR(status);
   }
+  return absl::OkStatus();
+}
+
+absl::Status Finish(Journal journal, const Location& folder, bool sync) {
+  WINDLASS_RETURN_IF_ERROR(ApplyAll(journal.plan.edits, folder, sync));
   for (const ClosingFile& file : journal.plan.closing) {
     WINDLASS_RETURN_IF_ERROR(WriteFile(*folder.storage,
                                        JoinPath(folder.path, file.name),
@@ -153,7 +175,7 @@ bool StillFinished(const Journal& journal, const Location& folder) {
   for (const InPlaceEdit& edit : journal.plan.edits) {
     const auto file =
         folder.storage->OpenForEdit(JoinPath(folder.path, edit.name));
-    if (!file.ok() || (*file)->size() != edit.size + edit.insert) return false;
+    if (!file.ok() || (*file)->size() != edit.size_after()) return false;
     const auto same = StartsWith(**file, edit.new_start);
     if (!same.ok() || !*same) return false;
   }
@@ -176,7 +198,11 @@ absl::Status StartInPlace(const InPlacePlan& plan, const Location& folder,
           absl::StrCat(path, ": the file was changed while it was read"));
     }
   }
-  const Journal journal{std::string(tag), /*finished=*/false, plan};
+  Journal journal{std::string(tag), /*finished=*/false, plan};
+  absl::c_stable_sort(journal.plan.edits,
+                      [](const InPlaceEdit& a, const InPlaceEdit& b) {
+                        return a.insert > b.insert;
+                      });
   WINDLASS_RETURN_IF_ERROR(WriteJournal(journal, folder, sync));
   absl::Status status = Finish(journal, folder, sync);
   // The first insertion tells whether the file system can; nothing has changed

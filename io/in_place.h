@@ -22,13 +22,19 @@ namespace windlass {
 
 inline constexpr char kJournalName[] = ".windlass-journal";
 
-// The new beginning of a file.
+// The new beginning of a file. Where it is longer than the old one, either the
+// file grows in front, or what stood behind the old one goes to the file's end.
 struct InPlaceEdit {
   std::string name;
   int64_t size = 0;    // of the file before
   int64_t insert = 0;  // bytes to make room for in front, a multiple of 4 KiB
+  std::string moved;   // bytes that the new beginning covers; appended
   std::string old_start;  // what the file begins with before...
   std::string new_start;  // ...and after; written last
+
+  int64_t size_after() const {
+    return size + insert + static_cast<int64_t>(moved.size());
+  }
 };
 
 struct InPlacePlan {

@@ -313,25 +313,88 @@ absl::Status CheckOnlyNamesChange(const Bin& bin, const Shard& shard,
                    "change in place"));
 }
 
+// What a header may grow by when tensors make room for it. It ends as spaces in
+// the header and in a journal, so it is small.
+constexpr int64_t kMaxMovedBytes = 64 << 10;
+
+// The entries with the first `count`, of `moved` bytes, behind all others.
+std::vector<SafetensorsEntry> WithFirstMoved(
+    std::vector<SafetensorsEntry> entries, size_t count, int64_t moved) {
+  const int64_t total = entries.back().end;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const int64_t shift = i < count ? total - moved : -moved;
+    entries[i].begin += shift;
+    entries[i].end += shift;
+  }
+  return entries;
+}
+
+// Makes room for a header that is too long by moving the first tensors, a few
+// small ones, to the end of the data. Returns their bytes; 0 where that cannot
+// be done, and nothing changes then. `data_begin` is where the data begins now.
+int64_t MoveFirstTensors(const SafetensorsMetadata& metadata,
+                         int64_t data_begin,
+                         std::vector<SafetensorsEntry>* entries) {
+  // Moved tensors have other offsets, which may take other room in the header.
+  int attempts = 8;
+  int64_t wanted = 0;
+  for (size_t i = 0; i < entries->size() && attempts > 0; ++i) {
+    const SafetensorsEntry& entry = (*entries)[i];
+    const int64_t position = data_begin + entries->back().end + entry.begin;
+    const int element = DTypeBytes(entry.dtype);
+    if (entry.end > kMaxMovedBytes ||
+        (element > 1 && position % element != 0)) {
+      return 0;
+    }
+    // The data begins at a multiple of eight, as the format wants it.
+    if (entry.end < wanted || entry.end % 8 != 0) continue;
+    const int64_t moved = entry.end;
+    std::vector<SafetensorsEntry> candidate =
+        WithFirstMoved(*entries, i + 1, moved);
+    const int64_t needed =
+        SerializeSafetensorsHeader(metadata, candidate, 1).size();
+    if (needed <= data_begin + moved) {
+      *entries = std::move(candidate);
+      return moved;
+    }
+    wanted = needed - data_begin;
+    --attempts;
+  }
+  return 0;
+}
+
+absl::StatusOr<std::string> ReadRange(const ByteSource& file, int64_t begin,
+                                      int64_t size) {
+  std::string bytes(size, '\0');
+  WINDLASS_RETURN_IF_ERROR(
+      file.ReadAt(begin, absl::MakeSpan(&bytes[0], bytes.size())));
+  return bytes;
+}
+
 absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
+  const ByteSource& file = *shard.file;
   WINDLASS_ASSIGN_OR_RETURN(const SafetensorsHeader old,
-                            ReadSafetensorsHeader(*shard.file));
+                            ReadSafetensorsHeader(file));
   WINDLASS_RETURN_IF_ERROR(CheckOnlyNamesChange(bin, shard, old.data_begin));
   InPlaceEdit edit;
   edit.name = shard.name;
-  edit.size = shard.file->size();
-  edit.old_start.resize(old.data_begin);
-  WINDLASS_RETURN_IF_ERROR(shard.file->ReadAt(
-      0, absl::MakeSpan(&edit.old_start[0], edit.old_start.size())));
-  const std::vector<SafetensorsEntry> entries = Entries(bin);
-  // The shortest header tells how many blocks it needs in front.
+  edit.size = file.size();
+  WINDLASS_ASSIGN_OR_RETURN(edit.old_start, ReadRange(file, 0, old.data_begin));
+  const SafetensorsMetadata metadata = WithFormat(bin.metadata);
+  std::vector<SafetensorsEntry> entries = Entries(bin);
+  int64_t room = old.data_begin;
+  // The shortest header tells what is needed.
   const int64_t needed =
-      SerializeSafetensorsHeader(WithFormat(bin.metadata), entries, 1).size();
-  const int64_t more = std::max<int64_t>(0, needed - old.data_begin);
-  edit.insert = (more + kBlock - 1) / kBlock * kBlock;
-  const int64_t room = old.data_begin + edit.insert;
-  edit.new_start =
-      SerializeSafetensorsHeader(WithFormat(bin.metadata), entries, room);
+      SerializeSafetensorsHeader(metadata, entries, 1).size();
+  if (needed > room) {
+    const int64_t moved = MoveFirstTensors(metadata, room, &entries);
+    WINDLASS_ASSIGN_OR_RETURN(edit.moved, ReadRange(file, room, moved));
+    if (moved == 0) {
+      edit.insert = (needed - room + kBlock - 1) / kBlock * kBlock;
+    }
+    room += moved + edit.insert;
+  }
+  edit.new_start = SerializeSafetensorsHeader(metadata, entries, room);
   return edit;
 }
 

@@ -17,6 +17,7 @@
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/io/in_place.h"
 #include "windlass/io/storage/storage.h"
 #include "windlass/tests/testing/files.h"
 #include "windlass/tests/testing/status_matchers.h"
@@ -102,6 +103,40 @@ class FaultyWritable : public WritableFile {
   const std::unique_ptr<WritableFile> file_;
 };
 
+class FaultyEditable : public EditableFile {
+ public:
+  FaultyEditable(Storage* storage, std::string path,
+                 std::unique_ptr<EditableFile> file)
+      : storage_(storage), path_(std::move(path)), file_(std::move(file)) {}
+  int64_t size() const override { return file_->size(); }
+  // Whatever the file system of the test's folder can: by writing all of it.
+  absl::Status InsertAtFront(int64_t size) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path_));
+    WriteTestFile(path_, std::string(size, '?') + ReadTestFile(path_));
+    WINDLASS_ASSIGN_OR_RETURN(file_, storage_->OpenForEdit(path_));
+    return absl::OkStatus();
+  }
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path_));
+    return file_->ReadAt(offset, out);
+  }
+  absl::Status WriteAt(int64_t offset, absl::Span<const char> data) override {
+    const absl::Status fault = TheFaults().Call(path_);
+    if (!fault.ok()) data = data.subspan(0, data.size() / 2);
+    WINDLASS_RETURN_IF_ERROR(file_->WriteAt(offset, data));
+    return fault;
+  }
+  absl::Status Sync() override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path_));
+    return file_->Sync();
+  }
+
+ private:
+  Storage* const storage_;
+  const std::string path_;
+  std::unique_ptr<EditableFile> file_;
+};
+
 // "fault://path": local files that may fail.
 class FaultyStorage : public Storage {
  public:
@@ -116,6 +151,12 @@ class FaultyStorage : public Storage {
     WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path));
     WINDLASS_ASSIGN_OR_RETURN(auto file, local().Create(path));
     return std::make_unique<FaultyWritable>(std::move(file));
+  }
+  absl::StatusOr<std::unique_ptr<EditableFile>> OpenForEdit(
+      const std::string& path) override {
+    WINDLASS_RETURN_IF_ERROR(TheFaults().Call(path));
+    WINDLASS_ASSIGN_OR_RETURN(auto file, local().OpenForEdit(path));
+    return std::make_unique<FaultyEditable>(&local(), path, std::move(file));
   }
   absl::StatusOr<Kind> GetKind(const std::string& path) override {
     return local().GetKind(path);
@@ -196,6 +237,26 @@ class FaultTest : public ::testing::Test {
     return SaveCheckpoint(plan, options);
   }
 
+  // Renames all tensors where they lie, as the command does.
+  absl::Status ConvertInPlace(const std::string& folder) {
+    const std::string uri = "fault://" + folder;
+    WINDLASS_ASSIGN_OR_RETURN(const Location location, ResolveLocation(uri));
+    WINDLASS_ASSIGN_OR_RETURN(const InPlaceState state,
+                              ResumeInPlace(location, "tag", /*sync=*/true));
+    if (state == InPlaceState::kFinished) return absl::OkStatus();
+    WINDLASS_ASSIGN_OR_RETURN(const Checkpoint input, OpenCheckpoint(uri));
+    return RenameInPlace(Renamed(input.tensors), input, "tag", /*sync=*/true,
+                         /*dry_run=*/false);
+  }
+
+  static StateDict Renamed(const StateDict& dict) {
+    StateDict renamed;
+    for (const auto& [name, tensor] : dict) {
+      renamed.Insert("a.longer.name." + name, tensor).IgnoreError();
+    }
+    return renamed;
+  }
+
   // Whatever has a final name is what it should be.
   void ExpectNothingDamaged(const std::string& output) {
     if (!std::filesystem::exists(output)) return;
@@ -256,6 +317,59 @@ TEST_F(FaultTest, ACrashAnywhereIsRepairedByRunningAgain) {
 TEST_F(FaultTest, ACrashAnywhereIsRepairedByResuming) {
   FailEverywhere(/*crash=*/true, /*resume=*/true,
                  absl::StatusCode::kUnavailable);
+}
+
+// One file's header has room, one's grows over its first tensors, one's needs
+// the file to grow in front.
+TEST_F(FaultTest, AFaultAnywhereInPlaceIsRepairedByRunningAgain) {
+  std::mt19937 random(12);
+  std::vector<StateDict> shards(3);
+  for (int shard = 0; shard < 3; ++shard) {
+    ASSERT_OK(shards[shard].Insert(
+        absl::StrCat("first", shard),
+        RandomTensor(DType::kF32, {shard == 1 ? 16 : 30'000}, &random)));
+    ASSERT_OK(shards[shard].Insert(absl::StrCat("second", shard),
+                                   RandomTensor(DType::kBF16, {500}, &random)));
+  }
+  WriteTestCheckpoint(Path("shards"), shards, "{}");
+  const std::string roomy = Path("shards/model-00001-of-00003.safetensors");
+  const std::string bytes = ReadTestFile(roomy);
+  const int64_t header = static_cast<unsigned char>(bytes[0]);
+  ASSERT_EQ(bytes[1], 0);
+  WriteTestFile(roomy,
+                std::string("\0\1\0\0\0\0\0\0", 8) + bytes.substr(8, header) +
+                    std::string(256 - header, ' ') + bytes.substr(8 + header));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint before, OpenCheckpoint(Path("shards")));
+  const StateDict expected = Sorted(Renamed(before.tensors));
+
+  for (const bool crash : {false, true}) {
+    int failures = 0;
+    for (int at = 0;; ++at) {
+      SCOPED_TRACE(absl::StrCat("call ", at, crash ? ", crash" : ""));
+      const std::string copy = Path("copy");
+      std::filesystem::copy(Path("shards"), copy);
+      TheFaults().Set(at, crash, absl::StatusCode::kUnavailable);
+      failures += !ConvertInPlace(copy).ok();
+      const bool reached = TheFaults().calls > at;
+      TheFaults().Set(-1, false, absl::StatusCode::kOk);
+      ASSERT_OK(ConvertInPlace(copy));
+      {
+        ASSERT_OK_AND_ASSIGN(const Checkpoint after, OpenCheckpoint(copy));
+        ASSERT_EQ(Difference(Sorted(after.tensors), expected), "");
+        EXPECT_EQ(after.shards[0].file->size(), before.shards[0].file->size());
+        EXPECT_EQ(after.shards[1].file->size(),
+                  before.shards[1].file->size() + 64);
+        EXPECT_EQ(after.shards[2].file->size(),
+                  before.shards[2].file->size() + 4096);
+      }
+      const auto files = ReadTestFolder(copy);
+      ASSERT_OK(ConvertInPlace(copy));
+      EXPECT_EQ(ReadTestFolder(copy), files);
+      std::filesystem::remove_all(copy);
+      if (!reached) break;
+    }
+    EXPECT_GT(failures, 30);
+  }
 }
 
 TEST_F(FaultTest, ResumingKeepsWholeFilesAndDistrustsOthers) {

@@ -70,6 +70,14 @@ class KillTest : public ::testing::Test {
     for (int i = 0; i < 160; ++i) {
       const std::string layer = absl::StrCat("model.layers.", i, ".");
       StateDict& shard = shards[i / 80];
+      // In place, the first shard makes room by moving A_logs to its end; this
+      // one's first tensor is too large for that.
+      if (i == 80) {
+        shard
+            .Insert(layer + "mlp.down_proj.weight",
+                    RandomTensor(DType::kBF16, {256, 256}, &random))
+            .IgnoreError();
+      }
       shard
           .Insert(layer + "linear_attn.A_log",
                   RandomTensor(DType::kF32, {16}, &random))
@@ -128,7 +136,8 @@ TEST_F(KillTest, TheSameCommandAgainConvertsInPlaceOnce) {
     ASSERT_EQ(again.exit_code, 0) << again.err;
     {
       ASSERT_OK_AND_ASSIGN(const Checkpoint found, OpenCheckpoint(copy));
-      ASSERT_EQ(Difference(found.tensors, expected.tensors), "") << i;
+      ASSERT_EQ(Difference(Sorted(found.tensors), Sorted(expected.tensors)), "")
+          << i;
     }
     ASSERT_EQ(Shown(copy).size(), Shown(In()).size());
     // And once more: nothing changes any more.

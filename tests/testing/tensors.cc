@@ -1,5 +1,7 @@
 #include "windlass/tests/testing/tensors.h"
 
+#include <map>
+
 #include "absl/strings/str_cat.h"
 
 namespace windlass {
@@ -30,6 +32,16 @@ StateDict Copy(const StateDict& dict) {
     copy.Insert(name, tensor).IgnoreError();
   }
   return copy;
+}
+
+StateDict Sorted(const StateDict& dict) {
+  std::map<std::string, Tensor> by_name;
+  for (const auto& [name, tensor] : dict) by_name.emplace(name, tensor);
+  StateDict sorted;
+  for (const auto& [name, tensor] : by_name) {
+    sorted.Insert(name, tensor).IgnoreError();
+  }
+  return sorted;
 }
 
 std::string Difference(const StateDict& found, const StateDict& expected) {

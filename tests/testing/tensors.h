@@ -34,6 +34,9 @@ std::vector<std::string> Names(const StateDict& dict);
 // The same dict again; a StateDict does not copy itself by accident.
 StateDict Copy(const StateDict& dict);
 
+// The same by name, for where the order does not matter.
+StateDict Sorted(const StateDict& dict);
+
 // "" where both hold the same names in the same order with the same dtypes,
 // shapes and bytes; else what differs first.
 std::string Difference(const StateDict& found, const StateDict& expected);

@@ -147,7 +147,8 @@ class LocalWritableFile : public WritableFile {
   absl::Status Allocate(int64_t size) override {
     if (size == 0) return absl::OkStatus();
     if (MayShare()) return SetSize(size);
-    const int error = ::posix_fallocate(fd_.get(), 0, size);
+    int error = EINTR;
+    while (error == EINTR) error = ::posix_fallocate(fd_.get(), 0, size);
     // Some file systems cannot promise space; the size alone will do there.
     if (error == EOPNOTSUPP || error == EINVAL) return SetSize(size);
     if (error != 0) return Errno(error, path_, "allocating space");

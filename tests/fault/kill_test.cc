@@ -32,25 +32,29 @@ using ::testing::HasSubstr;
 constexpr int kKills = 50;
 constexpr char kConfig[] = R"({"architectures": ["Qwen3_5ForCausalLM"]})";
 
-// Starts a command, and kills it after a while unless it is done by then.
-void RunAndKill(std::vector<std::string> arguments, int microseconds) {
+// Starts a command whose messages go to `log`, and sends it a signal after a
+// while, unless it is done by then. Returns what waitpid says.
+int RunAndSignal(std::vector<std::string> arguments, int microseconds,
+                 int signal, const char* log = "/dev/null") {
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(&argument[0]);
   argv.push_back(nullptr);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  for (int fd : {STDOUT_FILENO, STDERR_FILENO}) {
-    posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_WRONLY, 0);
-  }
+  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null",
+                                   O_WRONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log,
+                                   O_WRONLY | O_CREAT | O_TRUNC, 0666);
   pid_t child;
-  ASSERT_EQ(
+  EXPECT_EQ(
       ::posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ),
       0);
   posix_spawn_file_actions_destroy(&actions);
   ::usleep(microseconds);
-  ::kill(child, SIGKILL);
-  int status;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ::kill(child, signal);
+  int status = 0;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return status;
 }
 
 // What a folder shows: hidden files are our own business.
@@ -109,7 +113,7 @@ TEST_F(KillTest, TheSameCommandAgainMakesAConversionWhole) {
     std::vector<std::string> command = {"tools/convert", "--nofsync",
                                         "--to=native", In(), out};
     if (i % 2 == 1) command.insert(command.begin() + 1, "--resume");
-    RunAndKill(command, random() % 25000);
+    RunAndSignal(command, random() % 25000, SIGKILL);
     // It may have come through; then there is nothing to repair.
     const bool done =
         std::filesystem::exists(out) && ReadTestFolder(out) == expected;
@@ -123,6 +127,36 @@ TEST_F(KillTest, TheSameCommandAgainMakesAConversionWhole) {
   }
 }
 
+// Until five runs were caught in the middle: a signal may come before the tool
+// is ready for it, or when all is done.
+TEST_F(KillTest, AnInterruptStopsCleanlyAndSaysHowToGoOn) {
+  const auto expected = ReadTestFolder(Expected());
+  const std::string out = folder_ + "/out";
+  const std::string log = folder_ + "/log";
+  std::mt19937 random(17);
+  for (int caught = 0; caught < 5;) {
+    std::vector<std::string> command = {"tools/convert", "--to=native", In(),
+                                        out};
+    const int status =
+        RunAndSignal(command, random() % 25000,
+                     caught % 2 == 0 ? SIGINT : SIGTERM, log.c_str());
+    if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+      ++caught;
+      EXPECT_THAT(ReadTestFile(log),
+                  HasSubstr("interrupted; the same command with --resume"));
+      // Before the renames nothing has a final name.
+      for (const auto& [name, bytes] : ReadTestFolder(out)) {
+        EXPECT_EQ(name[0], '.') << name;
+      }
+      command.insert(command.begin() + 1, "--resume");
+      const CommandResult again = RunCommand(command);
+      ASSERT_EQ(again.exit_code, 0) << again.err;
+      ASSERT_EQ(ReadTestFolder(out), expected);
+    }
+    std::filesystem::remove_all(out);
+  }
+}
+
 TEST_F(KillTest, TheSameCommandAgainConvertsInPlaceOnce) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint expected, OpenCheckpoint(Expected()));
   std::mt19937 random(14);
@@ -131,7 +165,7 @@ TEST_F(KillTest, TheSameCommandAgainConvertsInPlaceOnce) {
     std::filesystem::copy(In(), copy, std::filesystem::copy_options::recursive);
     const std::vector<std::string> command = {
         "tools/convert", "--nofsync", "--to=native", "--in_place", copy};
-    RunAndKill(command, random() % 15000);
+    RunAndSignal(command, random() % 15000, SIGKILL);
     const CommandResult again = RunCommand(command);
     ASSERT_EQ(again.exit_code, 0) << again.err;
     {

@@ -1,0 +1,192 @@
+// Conversions of local files while the system's calls are interrupted and do
+// less than they were asked to, as POSIX lets them; and while they fail.
+//
+// The calls are replaced by this program's own, which go on to the kernel.
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <filesystem>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/tests/testing/files.h"
+#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/tests/testing/tensors.h"
+
+namespace {
+
+enum class Mode { kUndisturbed, kInterrupted, kFailing };
+
+std::atomic<Mode> mode{Mode::kUndisturbed};
+std::atomic<int> calls{0};
+std::atomic<int> interruptions{0};
+std::atomic<int> shortened{0};
+std::atomic<int> failing_call{0};
+
+// Whether the call is to fail, with errno set. One in three is interrupted and
+// one in three does a part of what it should.
+bool Disturb(size_t* size) {
+  const int call = calls++;
+  if (mode == Mode::kInterrupted && call % 3 == 0) {
+    ++interruptions;
+    errno = EINTR;
+    return true;
+  }
+  if (mode == Mode::kInterrupted && call % 3 == 1 && *size > 1) {
+    ++shortened;
+    *size /= 2;
+  }
+  if (mode == Mode::kFailing && call == failing_call) {
+    errno = EIO;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+extern "C" {
+
+ssize_t pread(int fd, void* to, size_t size, off_t offset) {
+  if (Disturb(&size)) return -1;
+  return ::syscall(SYS_pread64, fd, to, size, offset);
+}
+
+ssize_t pwrite(int fd, const void* from, size_t size, off_t offset) {
+  if (Disturb(&size)) return -1;
+  return ::syscall(SYS_pwrite64, fd, from, size, offset);
+}
+
+ssize_t copy_file_range(int in, off64_t* from, int out, off64_t* to,
+                        size_t size, unsigned flags) {
+  if (Disturb(&size)) return -1;
+  return ::syscall(SYS_copy_file_range, in, from, out, to, size, flags);
+}
+
+int fsync(int fd) {
+  size_t size = 0;
+  if (Disturb(&size)) return -1;
+  return ::syscall(SYS_fsync, fd);
+}
+
+int posix_fallocate(int fd, off_t offset, off_t size) {
+  size_t whole = 0;
+  if (Disturb(&whole)) return errno;
+  return ::syscall(SYS_fallocate, fd, 0, offset, size) == 0 ? 0 : errno;
+}
+
+}  // extern "C"
+
+namespace windlass {
+namespace {
+
+using ::testing::HasSubstr;
+
+class SystemCallTest : public ::testing::Test {
+ protected:
+  SystemCallTest() {
+    std::mt19937 random(16);
+    std::vector<StateDict> shards(2);
+    for (int i = 0; i < 8; ++i) {
+      shards[i / 4]
+          .Insert(absl::StrCat("t", i),
+                  RandomTensor(DType::kBF16, {300 + i, 501}, &random))
+          .IgnoreError();
+    }
+    WriteTestCheckpoint(In(), shards, "{}");
+    for (const DigestKind digest : {DigestKind::kNone, DigestKind::kXxh3}) {
+      EXPECT_OK(Convert(Expected(digest), digest));
+    }
+  }
+  ~SystemCallTest() override {
+    mode = Mode::kUndisturbed;
+    std::filesystem::remove_all(folder_);
+  }
+
+  std::string In() const { return folder_ + "/in"; }
+  std::string Out() const { return folder_ + "/out"; }
+  std::string Expected(DigestKind digest) const {
+    return absl::StrCat(folder_, "/expected_", DigestKindName(digest));
+  }
+
+  // Every second tensor is cast, the others are copied: by the kernel unless
+  // digests are asked for.
+  absl::Status Convert(const std::string& output, DigestKind digest) {
+    WINDLASS_ASSIGN_OR_RETURN(const Checkpoint input, OpenCheckpoint(In()));
+    StateDict out;
+    int i = 0;
+    for (const auto& [name, tensor] : input.tensors) {
+      WINDLASS_ASSIGN_OR_RETURN(
+          Tensor changed,
+          Cast(tensor, i++ % 2 == 0 ? DType::kF32 : tensor.dtype()));
+      WINDLASS_RETURN_IF_ERROR(out.Insert(name, std::move(changed)));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan,
+                              PlanSave(out, input, output, {}));
+    TransferOptions options;
+    options.digest = digest;
+    return SaveCheckpoint(plan, options);
+  }
+
+  const std::string folder_ = MakeTestFolder();
+};
+
+TEST_F(SystemCallTest, InterruptedAndPartialCallsAreTakenUpAgain) {
+  for (const DigestKind digest : {DigestKind::kNone, DigestKind::kXxh3}) {
+    interruptions = shortened = 0;
+    mode = Mode::kInterrupted;
+    const absl::Status status = Convert(Out(), digest);
+    mode = Mode::kUndisturbed;
+    ASSERT_OK(status);
+    EXPECT_EQ(ReadTestFolder(Out()), ReadTestFolder(Expected(digest)));
+    EXPECT_GT(interruptions, 10);
+    EXPECT_GT(shortened, 10);
+    std::filesystem::remove_all(Out());
+  }
+}
+
+TEST_F(SystemCallTest, AnErrorOfAnyCallNamesAFileAndLeavesNothing) {
+  for (const DigestKind digest : {DigestKind::kNone, DigestKind::kXxh3}) {
+    const auto expected = ReadTestFolder(Expected(digest));
+    int failures = 0;
+    for (int call = 0;; ++call) {
+      SCOPED_TRACE(call);
+      failing_call = call;
+      calls = 0;
+      mode = Mode::kFailing;
+      const absl::Status status = Convert(Out(), digest);
+      mode = Mode::kUndisturbed;
+      if (calls <= call) break;
+      if (!status.ok()) {
+        ++failures;
+        EXPECT_THAT(status.message(), HasSubstr(folder_));
+        EXPECT_THAT(status.message(), HasSubstr("Input/output error"));
+      }
+      if (std::filesystem::exists(Out())) {
+        for (const auto& [name, bytes] : ReadTestFolder(Out())) {
+          if (name[0] == '.') continue;
+          ASSERT_EQ(expected.count(name), 1u) << name;
+          ASSERT_EQ(bytes, expected.at(name)) << name;
+        }
+      }
+      std::filesystem::remove_all(Out());
+    }
+    EXPECT_GT(failures, 20);
+  }
+}
+
+}  // namespace
+}  // namespace windlass

@@ -39,29 +39,42 @@ timed() {
 
 median() { sort -g | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 
+wanted() { [[ "$1" =~ ${ONLY:-.} ]]; }
+
+# input ARGUMENTS...: make_checkpoint's, into $in unless it is there already.
+made=""
+input() {
+  [[ "$made" == "$in $*" ]] && return
+  rm -rf "$in"
+  make_checkpoint "$@" "$in"
+  made="$in $*"
+}
+
 # contend NAME INPUT COMMAND...: rounds of cp, bare copy and the command in turn.
 contend() {
-  local name="$1" input="$2" round
+  local name="$1" arguments="$2" round
   shift 2
-  [[ "$name" =~ ${ONLY:-.} ]] || return 0
+  wanted "$name" || return 0
+  input $arguments
   : >"$base/cp"; : >"$base/bare"; : >"$base/ours"
   for ((round = 0; round < rounds; ++round)); do
-    timed cp -r --reflink=never "$input" "$out" >>"$base/cp"
-    timed bare_copy 2 1024 pread "$input" "$out" >>"$base/bare"
-    timed "$@" "$input" "$out" >>"$base/ours"
+    timed cp -r --reflink=never "$in" "$out" >>"$base/cp"
+    timed bare_copy 2 1024 pread "$in" "$out" >>"$base/bare"
+    timed "$@" "$in" "$out" >>"$base/ours"
   done
   awk -v name="$name" -v cp="$(median <"$base/cp")" \
     -v bare="$(median <"$base/bare")" -v ours="$(median <"$base/ours")" \
     -v kb="$(cut -d ' ' -f 2 "$base/ours" | sort -g | tail -n 1)" 'BEGIN {
-      printf "| %s | %.2f s | %.2f s | %.2f s | %.2f | %.2f | %.0f MiB |\n",
+      printf "| %s | %.2f s | %.2f s | %.2f s | %.3f | %.3f | %.0f MiB |\n",
         name, cp, bare, ours, ours / cp, ours / bare, kb / 1024 }'
 }
 
-# alone NAME COMMAND...: the median of a command that nothing is compared with.
+# alone NAME INPUT COMMAND...: a command that nothing is compared with.
 alone() {
-  local name="$1" round
-  shift
-  [[ "$name" =~ ${ONLY:-.} ]] || return 0
+  local name="$1" arguments="$2" round
+  shift 2
+  wanted "$name" || return 0
+  input $arguments
   : >"$base/ours"
   for ((round = 0; round < rounds; ++round)); do timed "$@" >>"$base/ours"; done
   awk -v name="$name" -v ours="$(median <"$base/ours")" \
@@ -79,59 +92,54 @@ echo "machine: $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 2 ^ 20
 echo
 echo "| work | cp | bare copy | windlass | to cp | to bare | peak |"
 echo "|---|---|---|---|---|---|---|"
-make_checkpoint qwen3_5 6750 4 "$in"
-contend "rename, 6.75 GB, 2 threads" "$in" "${native[@]}" --threads=2
-contend "rename, 6.75 GB, 1 thread" "$in" "${native[@]}" --threads=1
-contend "cast all to F32, 6.75 GB" "$in" "${native[@]}" --adapter=cast_to_f32
-contend "rename + xxh3, 6.75 GB" "$in" "${native[@]}" --checksum=xxh3
-rm -rf "$in"
-make_checkpoint qwen3_5_bf16 6750 4 "$in"
-contend "rename + upcast, 6.75 GB" "$in" "${native[@]}"
-rm -rf "$in"
-make_checkpoint qwen3_5 3400 4 "$in"
-contend "rename, 3.4 GB" "$in" "${native[@]}"
-rm -rf "$in"
-make_checkpoint qwen3_moe 6750 4 "$in"
-contend "merge 128 experts, 6.75 GB" "$in" "${native[@]}"
-rm -rf "$in"
+rename="qwen3_5 6750 4"
+contend "rename, 6.75 GB, 2 threads" "$rename" "${native[@]}" --threads=2
+contend "rename, 6.75 GB, 1 thread" "$rename" "${native[@]}" --threads=1
+contend "rename + xxh3, 6.75 GB" "$rename" "${native[@]}" --checksum=xxh3
+contend "cast all to F32, 6.75 GB" "$rename" \
+  "${native[@]}" --adapter=cast_to_f32
+contend "rename + upcast, 6.75 GB" "qwen3_5_bf16 6750 4" "${native[@]}"
+contend "rename, 3.4 GB" "qwen3_5 3400 4" "${native[@]}"
+contend "merge 128 experts, 6.75 GB" "qwen3_moe 6750 4" "${native[@]}"
 
 for fs in xfs btrfs; do
+  wanted "rename on $fs, 6.75 GB" || continue
   if ! command -v "mkfs.$fs" >/dev/null || ((EUID != 0)); then
     echo "| rename on $fs | not run: needs root and mkfs.$fs | | | | | |"
     continue
   fi
+  rm -rf "$in"
   truncate -s 30G "$base/$fs.img"
   "mkfs.$fs" -q "$base/$fs.img" 2>/dev/null
   mkdir "$base/$fs"
   mount -o loop "$base/$fs.img" "$base/$fs"
   mounts+=("$base/$fs")
+  in="$base/$fs/in"
   out="$base/$fs/out"
-  make_checkpoint qwen3_5 6750 4 "$base/$fs/in"
-  contend "rename on $fs, 6.75 GB" "$base/$fs/in" "${native[@]}"
+  contend "rename on $fs, 6.75 GB" "$rename" "${native[@]}"
   umount "$base/$fs"
   mounts=()
   rm -f "$base/$fs.img"
-  out="$base/out"
 done
+in="$base/in"
+out="$base/out"
 
 echo
 echo "| work | time | peak |"
 echo "|---|---|---|"
-make_checkpoint --headers qwen3_moe 150000t 160 "$in"
+dry=(convert --to=native --dry_run "$in" "$out")
 alone "plan, 150,000 tensors in 160 shards" \
-  convert --to=native --dry_run "$in" "$out"
-rm -rf "$in"
+  "--headers qwen3_moe 150000t 160" "${dry[@]}"
 for tensors in 1000 10000 100000 1000000; do
-  make_checkpoint --headers qwen3_moe "${tensors}t" 16 "$in"
   alone "plan, $tensors tensors in 16 shards" \
-    convert --to=native --dry_run "$in" "$out"
-  rm -rf "$in"
+    "--headers qwen3_moe ${tensors}t 16" "${dry[@]}"
 done
 for mb in 1000 2000 4000 8000; do
-  make_checkpoint qwen3_5 "$mb" 4 "$in"
-  alone "rename, $mb MB" "${native[@]}" "$in" "$out"
-  if ((mb == 8000)); then
-    rounds=1 alone "in place, $mb MB" convert --to=native --in_place "$in"
-  fi
-  rm -rf "$in"
+  alone "rename, $mb MB" "qwen3_5 $mb 4" "${native[@]}" "$in" "$out"
+done
+# The input changes: once each way, so that the header grows and then has room.
+rounds=1
+for to in native hf; do
+  alone "in place to $to, 8000 MB" "qwen3_5 8000 4" \
+    convert "--to=$to" --in_place "$in"
 done

@@ -50,6 +50,13 @@ input() {
   made="$in $*"
 }
 
+# What is possible at best: two threads, preallocated files, a buffer; or, for
+# what writes other bytes than it reads, as many bytes of nothing.
+bare_copy=(bare_copy 2 1024 pread)
+bare_write=(bash -c 'mkdir "$1" && for i in 1 2; do
+  dd if=/dev/zero of="$1/$i" bs=1M count=6600 status=none & done; wait')
+bare=("${bare_copy[@]}")
+
 # contend NAME INPUT COMMAND...: rounds of cp, bare copy and the command in turn.
 contend() {
   local name="$1" arguments="$2" round
@@ -59,7 +66,7 @@ contend() {
   : >"$base/cp"; : >"$base/bare"; : >"$base/ours"
   for ((round = 0; round < rounds; ++round)); do
     timed cp -r --reflink=never "$in" "$out" >>"$base/cp"
-    timed bare_copy 2 1024 pread "$in" "$out" >>"$base/bare"
+    timed "${bare[@]}" "$in" "$out" >>"$base/bare"
     timed "$@" "$in" "$out" >>"$base/ours"
   done
   awk -v name="$name" -v cp="$(median <"$base/cp")" \
@@ -96,8 +103,10 @@ rename="qwen3_5 6750 4"
 contend "rename, 6.75 GB, 2 threads" "$rename" "${native[@]}" --threads=2
 contend "rename, 6.75 GB, 1 thread" "$rename" "${native[@]}" --threads=1
 contend "rename + xxh3, 6.75 GB" "$rename" "${native[@]}" --checksum=xxh3
+bare=("${bare_write[@]}")
 contend "cast all to F32, 6.75 GB" "$rename" \
   "${native[@]}" --adapter=cast_to_f32
+bare=("${bare_copy[@]}")
 contend "rename + upcast, 6.75 GB" "qwen3_5_bf16 6750 4" "${native[@]}"
 contend "rename, 3.4 GB" "qwen3_5 3400 4" "${native[@]}"
 contend "merge 128 experts, 6.75 GB" "qwen3_moe 6750 4" "${native[@]}"

@@ -89,10 +89,26 @@ absl::Status ForEachRectangle(const Region& region, int64_t width, char* to,
   return absl::OkStatus();
 }
 
-class CastSource : public TensorSource {
+// Computed from another source.
+class OneInputSource : public TensorSource {
+ public:
+  explicit OneInputSource(Source inner) : inner_(std::move(inner)) {}
+
+  bool VisitInputs(Visitor visit) const override {
+    return inner_->VisitInputs(visit);
+  }
+
+ protected:
+  const TensorSource& inner() const { return *inner_; }
+
+ private:
+  const Source inner_;
+};
+
+class CastSource : public OneInputSource {
  public:
   CastSource(const Tensor& tensor, DType to)
-      : inner_(tensor.source()), from_(tensor.dtype()), to_(to) {}
+      : OneInputSource(tensor.source()), from_(tensor.dtype()), to_(to) {}
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
@@ -116,7 +132,7 @@ class CastSource : public TensorSource {
                 col * in_size,
             m * in_size, n, region.stride / out_size * in_size};
         WINDLASS_RETURN_IF_ERROR(
-            inner_->Read(wanted, scratch.get(), m * in_size));
+            inner().Read(wanted, scratch.get(), m * in_size));
         for (int64_t i = 0; i < n; ++i) {
           ConvertFloats(from_, scratch.get() + i * m * in_size, m, to_,
                         to + (row + i) * to_stride + col * out_size);
@@ -129,24 +145,19 @@ class CastSource : public TensorSource {
   int64_t PieceEnd(int64_t offset) const override {
     const int64_t in_size = DTypeBytes(from_);
     const int64_t out_size = DTypeBytes(to_);
-    return inner_->PieceEnd(offset / out_size * in_size) / in_size * out_size;
-  }
-
-  bool VisitInputs(Visitor visit) const override {
-    return inner_->VisitInputs(visit);
+    return inner().PieceEnd(offset / out_size * in_size) / in_size * out_size;
   }
 
  private:
-  const Source inner_;
   const DType from_;
   const DType to_;
 };
 
 // [batch, m, n] to [batch, n, m]; an output row holds m elements.
-class TransposeSource : public TensorSource {
+class TransposeSource : public OneInputSource {
  public:
   TransposeSource(Source inner, int element, int64_t m, int64_t n)
-      : inner_(std::move(inner)), element_(element), m_(m), n_(n) {}
+      : OneInputSource(std::move(inner)), element_(element), m_(m), n_(n) {}
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
@@ -178,10 +189,6 @@ class TransposeSource : public TensorSource {
     return begin + std::min(matrix, ((offset - begin) / band + 1) * band);
   }
 
-  bool VisitInputs(Visitor visit) const override {
-    return inner_->VisitInputs(visit);
-  }
-
  private:
   // Reads bands of the input, each of them in rows as long as the rectangle is
   // high, and transposes them to their columns.
@@ -198,69 +205,61 @@ class TransposeSource : public TensorSource {
       const Region wanted{
           ((batch * m_ + first + done) * n_ + out.row) * element_, in_bytes,
           rows, n_ * element_};
-      WINDLASS_RETURN_IF_ERROR(inner_->Read(wanted, scratch.get(), in_bytes));
+      WINDLASS_RETURN_IF_ERROR(inner().Read(wanted, scratch.get(), in_bytes));
       TransposeMatrix(element_, scratch.get(), rows, out.rows, in_bytes,
                       out.to + done * element_, out.to_stride);
     }
     return absl::OkStatus();
   }
 
-  const Source inner_;
   const int element_;
   const int64_t m_;
   const int64_t n_;
 };
 
 // Of every `from` bytes of the input, the `width` bytes from `begin` on.
-class SliceSource : public TensorSource {
+class SliceSource : public OneInputSource {
  public:
   SliceSource(Source inner, int64_t from, int64_t begin, int64_t width)
-      : inner_(std::move(inner)), from_(from), begin_(begin), width_(width) {}
+      : OneInputSource(std::move(inner)),
+        from_(from),
+        begin_(begin),
+        width_(width) {}
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
     return ForEachRectangle(
         region, width_, to, to_stride, [&](const Rectangle& part) {
-          return inner_->Read(Region{part.row * from_ + begin_ + part.col,
+          return inner().Read(Region{part.row * from_ + begin_ + part.col,
                                      part.col_bytes, part.rows, from_},
                               part.to, part.to_stride);
         });
   }
 
-  bool VisitInputs(Visitor visit) const override {
-    return inner_->VisitInputs(visit);
-  }
-
  private:
-  const Source inner_;
   const int64_t from_;
   const int64_t begin_;
   const int64_t width_;
 };
 
 // One range of the input's bytes: a slice of the outermost dimension.
-class RangeSource : public TensorSource {
+class RangeSource : public OneInputSource {
  public:
   RangeSource(Source inner, int64_t begin)
-      : inner_(std::move(inner)), begin_(begin) {}
+      : OneInputSource(std::move(inner)), begin_(begin) {}
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
     Region shifted = region;
     shifted.offset += begin_;
-    return inner_->Read(shifted, to, to_stride);
+    return inner().Read(shifted, to, to_stride);
   }
 
   int64_t PieceEnd(int64_t offset) const override {
-    return inner_->PieceEnd(begin_ + offset) - begin_;
-  }
-
-  bool VisitInputs(Visitor visit) const override {
-    return inner_->VisitInputs(visit);
+    return inner().PieceEnd(begin_ + offset) - begin_;
   }
 
  private:
-  const Source inner_;
   const int64_t begin_;
 };
 

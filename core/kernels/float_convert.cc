@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "windlass/core/kernels/dispatch.h"
+
 namespace windlass {
 namespace {
 
@@ -185,6 +187,7 @@ bool IsConvertible(DType dtype) {
   return IsFloat(dtype) && DTypeBytes(dtype) > 0 && DTypeBits(dtype) % 8 == 0;
 }
 
+WINDLASS_DISPATCH
 void DecodeToF32(DType dtype, const char* in, int64_t count, float* out) {
   switch (dtype) {
     case DType::kF32:
@@ -219,6 +222,7 @@ void DecodeToF32(DType dtype, const char* in, int64_t count, float* out) {
   }
 }
 
+WINDLASS_DISPATCH
 void EncodeFromF32(DType dtype, const float* in, int64_t count, char* out) {
   switch (dtype) {
     case DType::kF32:

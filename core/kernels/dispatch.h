@@ -1,0 +1,16 @@
+// Run-time dispatch for the kernels.
+
+#ifndef WINDLASS_CORE_KERNELS_DISPATCH_H_
+#define WINDLASS_CORE_KERNELS_DISPATCH_H_
+
+// Before a function's definition: it is compiled for AVX2 too, and the loader
+// takes what the machine has. Not FMA, which rounds differently. The loader
+// asks before a sanitizer is ready, so there it is compiled once.
+#if defined(__x86_64__) && defined(__gnu_linux__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define WINDLASS_DISPATCH __attribute__((target_clones("avx2", "default")))
+#else
+#define WINDLASS_DISPATCH
+#endif
+
+#endif  // WINDLASS_CORE_KERNELS_DISPATCH_H_

@@ -15,10 +15,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/core/tensor_ops.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/in_place.h"
 #include "windlass/io/storage/storage.h"
+#include "windlass/tests/fault/conversion.h"
 #include "windlass/tests/testing/files.h"
 #include "windlass/tests/testing/status_matchers.h"
 #include "windlass/tests/testing/tensors.h"
@@ -217,24 +217,10 @@ class FaultTest : public ::testing::Test {
   }
   std::string In() const { return Path("in"); }
 
-  // Renames all tensors and casts every second one.
   absl::Status Convert(const std::string& output, bool resume) {
-    WINDLASS_ASSIGN_OR_RETURN(const Checkpoint input,
-                              OpenCheckpoint("fault://" + In()));
-    StateDict out;
-    int i = 0;
-    for (const auto& [name, tensor] : input.tensors) {
-      WINDLASS_ASSIGN_OR_RETURN(
-          Tensor changed,
-          Cast(tensor, i++ % 2 == 0 ? DType::kF32 : tensor.dtype()));
-      WINDLASS_RETURN_IF_ERROR(out.Insert("new." + name, std::move(changed)));
-    }
-    WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan,
-                              PlanSave(out, input, "fault://" + output, {}));
     TransferOptions options;
     options.resume = resume;
-    options.threads = 2;
-    return SaveCheckpoint(plan, options);
+    return RenameAndCast("fault://" + In(), "fault://" + output, options);
   }
 
   // Renames all tensors where they lie, as the command does.

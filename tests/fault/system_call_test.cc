@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <filesystem>
-#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -19,9 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/core/status_macros.h"
-#include "windlass/core/tensor_ops.h"
-#include "windlass/io/checkpoint.h"
+#include "windlass/tests/fault/conversion.h"
 #include "windlass/tests/testing/files.h"
 #include "windlass/tests/testing/status_matchers.h"
 #include "windlass/tests/testing/tensors.h"
@@ -122,23 +119,11 @@ class SystemCallTest : public ::testing::Test {
     return absl::StrCat(folder_, "/expected_", DigestKindName(digest));
   }
 
-  // Every second tensor is cast, the others are copied: by the kernel unless
-  // digests are asked for.
+  // The kernel copies what is not computed, unless digests are asked for.
   absl::Status Convert(const std::string& output, DigestKind digest) {
-    WINDLASS_ASSIGN_OR_RETURN(const Checkpoint input, OpenCheckpoint(In()));
-    StateDict out;
-    int i = 0;
-    for (const auto& [name, tensor] : input.tensors) {
-      WINDLASS_ASSIGN_OR_RETURN(
-          Tensor changed,
-          Cast(tensor, i++ % 2 == 0 ? DType::kF32 : tensor.dtype()));
-      WINDLASS_RETURN_IF_ERROR(out.Insert(name, std::move(changed)));
-    }
-    WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan,
-                              PlanSave(out, input, output, {}));
     TransferOptions options;
     options.digest = digest;
-    return SaveCheckpoint(plan, options);
+    return RenameAndCast(In(), output, options);
   }
 
   const std::string folder_ = MakeTestFolder();

@@ -1,0 +1,26 @@
+#include "windlass/tests/fault/conversion.h"
+
+#include <utility>
+
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+#include "windlass/io/checkpoint.h"
+
+namespace windlass {
+
+absl::Status RenameAndCast(const std::string& input, const std::string& output,
+                           const TransferOptions& options) {
+  WINDLASS_ASSIGN_OR_RETURN(const Checkpoint in, OpenCheckpoint(input));
+  StateDict out;
+  int i = 0;
+  for (const auto& [name, tensor] : in.tensors) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor changed,
+        Cast(tensor, i++ % 2 == 0 ? DType::kF32 : tensor.dtype()));
+    WINDLASS_RETURN_IF_ERROR(out.Insert("new." + name, std::move(changed)));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan, PlanSave(out, in, output, {}));
+  return SaveCheckpoint(plan, options);
+}
+
+}  // namespace windlass

@@ -1,0 +1,20 @@
+// The conversion that the fault tests disturb.
+
+#ifndef WINDLASS_TESTS_FAULT_CONVERSION_H_
+#define WINDLASS_TESTS_FAULT_CONVERSION_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "windlass/io/transfer/transfer.h"
+
+namespace windlass {
+
+// Renames all tensors of a checkpoint, and casts every second one to F32: some
+// are copied and some computed.
+absl::Status RenameAndCast(const std::string& input, const std::string& output,
+                           const TransferOptions& options);
+
+}  // namespace windlass
+
+#endif  // WINDLASS_TESTS_FAULT_CONVERSION_H_

@@ -126,15 +126,6 @@ const std::map<std::string, std::function<void(Generator&)>>& Generators() {
   return *generators;
 }
 
-// The dict by name, for comparison where order is not meant.
-StateDict Sorted(const StateDict& dict) {
-  std::map<std::string, Tensor> sorted;
-  for (const auto& [name, tensor] : dict) sorted.emplace(name, tensor);
-  StateDict out;
-  for (auto& [name, tensor] : sorted) EXPECT_OK(out.Insert(name, tensor));
-  return out;
-}
-
 class AdapterPropertyTest : public ::testing::TestWithParam<std::string> {
  protected:
   // Runs `check` over models of many sizes.

@@ -66,6 +66,13 @@ bool GetBytes(const Json& json, const char* field, std::string* out) {
   return Get(json, field, &text) && absl::Base64Unescape(text, out);
 }
 
+// Far beyond any file, and far from where a sum overflows.
+constexpr int64_t kMaxBytes = int64_t{1} << 60;
+
+bool GetSize(const Json& json, const char* field, int64_t* size) {
+  return Get(json, field, size) && *size >= 0 && *size <= kMaxBytes;
+}
+
 // A name in the folder, and nowhere else.
 bool GetName(const Json& json, std::string* name) {
   return Get(json, "name", name) && !name->empty() &&
@@ -81,8 +88,8 @@ std::optional<Journal> Parse(const Json& json) {
   }
   for (const Json& item : json["edits"]) {
     InPlaceEdit edit;
-    if (!GetName(item, &edit.name) || !Get(item, "size", &edit.size) ||
-        !Get(item, "insert", &edit.insert) ||
+    if (!GetName(item, &edit.name) || !GetSize(item, "size", &edit.size) ||
+        !GetSize(item, "insert", &edit.insert) ||
         !GetBytes(item, "moved", &edit.moved) ||
         !GetBytes(item, "old_start", &edit.old_start) ||
         !GetBytes(item, "new_start", &edit.new_start)) {

@@ -287,6 +287,15 @@ PlannedFile LayOut(Bin bin) {
   return file;
 }
 
+// A longer header could be written, but not read.
+absl::Status CheckHeader(absl::string_view file, const std::string& header) {
+  const int64_t bytes = static_cast<int64_t>(header.size()) - 8;
+  if (bytes <= kMaxSafetensorsHeader) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      file, ": the header would take ", bytes, " bytes, expected ",
+      kMaxSafetensorsHeader, " at most; smaller shards have smaller headers"));
+}
+
 // Why a bin cannot be had by renaming alone; OK where it can.
 absl::Status CheckOnlyNamesChange(const Bin& bin, const Shard& shard,
                                   int64_t data_begin) {
@@ -395,6 +404,7 @@ absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
     room += moved + edit.insert;
   }
   edit.new_start = SerializeSafetensorsHeader(metadata, entries, room);
+  WINDLASS_RETURN_IF_ERROR(CheckHeader(file.name(), edit.new_start));
   return edit;
 }
 
@@ -503,6 +513,9 @@ class SafetensorsFormat : public CheckpointFormat {
     plan.files.resize(bins.size());
     ParallelFor(static_cast<int>(bins.size()),
                 [&](int i) { plan.files[i] = LayOut(std::move(bins[i])); });
+    for (const PlannedFile& file : plan.files) {
+      WINDLASS_RETURN_IF_ERROR(CheckHeader(file.name, file.header));
+    }
     return plan;
   }
 

@@ -295,6 +295,21 @@ TEST_F(CheckpointTest, RefusesAnOutputThatTouchesTheInput) {
   }
 }
 
+TEST_F(CheckpointTest, RefusesToWriteAHeaderThatNobodyCouldRead) {
+  ASSERT_OK_AND_ASSIGN(const Checkpoint input, OpenCheckpoint(In()));
+  StateDict tensors;
+  for (int i = 0; i < 101; ++i) {
+    ASSERT_OK(tensors.Insert(absl::StrCat(i, std::string(1'000'000, 'x')),
+                             input.tensors.begin()->tensor));
+  }
+  EXPECT_THAT(PlanSave(tensors, input, Out(), {}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("expected 100000000 at most")));
+  SaveOptions smaller;
+  smaller.max_shard_bytes = 1;
+  EXPECT_OK(PlanSave(tensors, input, Out(), smaller));
+}
+
 TEST_F(CheckpointTest, LeavesNothingBehindWhenCancelled) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint input, OpenCheckpoint(In()));
   ASSERT_OK_AND_ASSIGN(const SavePlan plan,

@@ -1,11 +1,13 @@
 #include "windlass/io/safetensors/json_reader.h"
 
+#include <random>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "windlass/core/json.h"
 #include "windlass/tests/testing/status_matchers.h"
 
 namespace windlass {
@@ -118,6 +120,42 @@ TEST(JsonReaderTest, RefusesWhatIsNotJson) {
         " {\t\"a\" :\n[ 1.5e3 , -2, true, false, null, \"\\u00e9\" ] }"}) {
     EXPECT_OK(SkipAll(text)) << text;
   }
+}
+
+// Another parser is asked about texts that are damaged at random.
+TEST(JsonReaderTest, RefusesWhatAnotherParserRefuses) {
+  const std::string whole =
+      R"({"a.\"\u00e9\ud83d\ude00":{"dtype":"BF16","shape":[2, 3],)"
+      R"("data_offsets":[0,12],"x":[-1.5e-3,true,null,{"y":{}}]},"é":{}} )";
+  const std::string bits = R"({}[]:,"\ 0129-+.eEunltfrasd8D\u)";
+  std::mt19937 random(18);
+  int refused = 0;
+  constexpr int kTexts = 100'000;
+  for (int i = 0; i < kTexts; ++i) {
+    std::string text = whole;
+    for (int edits = 1 + random() % 3; edits > 0; --edits) {
+      const size_t at = random() % text.size();
+      switch (random() % 4) {
+        case 0:
+          text[at] = bits[random() % bits.size()];
+          break;
+        case 1:
+          text.insert(at, 1, bits[random() % bits.size()]);
+          break;
+        case 2:
+          text.erase(at, 1 + random() % 3);
+          break;
+        default:
+          text[at] = static_cast<char>(1 + random() % 255);
+      }
+    }
+    const absl::StatusOr<Json> other = ParseJson(text);
+    const bool accepted = other.ok() && other->is_object();
+    ASSERT_EQ(SkipAll(text).ok(), accepted) << text;
+    refused += !accepted;
+  }
+  EXPECT_GT(refused, kTexts / 2);
+  EXPECT_LT(refused, kTexts);
 }
 
 TEST(JsonReaderTest, LimitsNesting) {

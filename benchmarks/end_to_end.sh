@@ -144,7 +144,10 @@ for tensors in 1000 10000 100000 1000000; do
     "--headers qwen3_moe ${tensors}t 16" "${dry[@]}"
 done
 for mb in 1000 2000 4000 8000; do
-  alone "rename, $mb MB" "qwen3_5 $mb 4" "${native[@]}" "$in" "$out"
+  for threads in 2 1; do
+    alone "rename, $mb MB, threads: $threads" "qwen3_5 $mb 4" \
+      "${native[@]}" "--threads=$threads" "$in" "$out"
+  done
 done
 # The input changes: once each way, so that the header grows and then has room.
 rounds=1

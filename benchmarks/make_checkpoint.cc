@@ -1,9 +1,10 @@
 // Makes a synthetic checkpoint of any size, with the key layout of a real
 // model.
 //
-//   make_checkpoint qwen3_5|qwen3_5_bf16|qwen3_moe|deepseek_v3 SIZE SHARDS
-//   FOLDER make_checkpoint --headers ...    sparse files: no data, real headers
+//   make_checkpoint MODEL SIZE SHARDS FOLDER
+//   make_checkpoint --headers ...    sparse files: no data, real headers
 //
+// MODEL is qwen3_5, qwen3_5_bf16, qwen3_moe or deepseek_v3.
 // SIZE is in MB of tensor data, or in tensors with a trailing "t" ("150000t").
 
 #include <fcntl.h>

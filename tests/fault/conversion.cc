@@ -1,10 +1,13 @@
 #include "windlass/tests/fault/conversion.h"
 
+#include <filesystem>
 #include <utility>
 
+#include "gtest/gtest.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/tests/testing/files.h"
 
 namespace windlass {
 
@@ -21,6 +24,16 @@ absl::Status RenameAndCast(const std::string& input, const std::string& output,
   }
   WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan, PlanSave(out, in, output, {}));
   return SaveCheckpoint(plan, options);
+}
+
+void ExpectNothingDamaged(const std::string& output,
+                          const std::map<std::string, std::string>& whole) {
+  if (!std::filesystem::exists(output)) return;
+  for (const auto& [name, bytes] : ReadTestFolder(output)) {
+    if (name[0] == '.') continue;
+    ASSERT_EQ(whole.count(name), 1u) << name;
+    ASSERT_EQ(bytes, whole.at(name)) << name;
+  }
 }
 
 }  // namespace windlass

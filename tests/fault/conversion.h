@@ -3,6 +3,7 @@
 #ifndef WINDLASS_TESTS_FAULT_CONVERSION_H_
 #define WINDLASS_TESTS_FAULT_CONVERSION_H_
 
+#include <map>
 #include <string>
 
 #include "absl/status/status.h"
@@ -14,6 +15,11 @@ namespace windlass {
 // are copied and some computed.
 absl::Status RenameAndCast(const std::string& input, const std::string& output,
                            const TransferOptions& options);
+
+// Whatever has a final name in `output` is what it is in the whole conversion's
+// folder.
+void ExpectNothingDamaged(const std::string& output,
+                          const std::map<std::string, std::string>& whole);
 
 }  // namespace windlass
 

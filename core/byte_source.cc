@@ -17,4 +17,13 @@ absl::Status MemorySource::ReadAt(int64_t offset, absl::Span<char> out) const {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::string> ReadRange(const ByteSource& source, int64_t begin,
+                                      int64_t size) {
+  std::string bytes(size, '\0');
+  const absl::Status read =
+      source.ReadAt(begin, absl::MakeSpan(&bytes[0], bytes.size()));
+  if (!read.ok()) return read;
+  return bytes;
+}
+
 }  // namespace windlass

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
 namespace windlass {
@@ -31,6 +32,10 @@ class ByteSource {
   // the source ends before, Unavailable or DataLoss where reading fails.
   virtual absl::Status ReadAt(int64_t offset, absl::Span<char> out) const = 0;
 };
+
+// `size` bytes from `begin` on, as ReadAt gives them. For small ranges.
+absl::StatusOr<std::string> ReadRange(const ByteSource& source, int64_t begin,
+                                      int64_t size);
 
 // A range of a source's bytes.
 struct Extent {

@@ -11,7 +11,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 
 #define WINDLASS_RETURN_IF_ERROR(expression)           \
   do {                                                 \
@@ -31,12 +30,13 @@
 
 namespace windlass {
 
-// The same error with `where` put before its message: "where: what".
-inline absl::Status Annotate(const absl::Status& status,
-                             absl::string_view where) {
+// The same error with `where`, its parts one after the other, put before its
+// message: "where: what". Costs nothing where the status is OK.
+template <typename... Where>
+absl::Status Annotate(const absl::Status& status, const Where&... where) {
   if (status.ok()) return status;
   return absl::Status(status.code(),
-                      absl::StrCat(where, ": ", status.message()));
+                      absl::StrCat(where..., ": ", status.message()));
 }
 
 }  // namespace windlass

@@ -73,10 +73,8 @@ bool GetSize(const Json& json, const char* field, int64_t* size) {
   return Get(json, field, size) && *size >= 0 && *size <= kMaxBytes;
 }
 
-// A name in the folder, and nowhere else.
 bool GetName(const Json& json, std::string* name) {
-  return Get(json, "name", name) && !name->empty() &&
-         name->find('/') == std::string::npos;
+  return Get(json, "name", name) && IsFileName(*name);
 }
 
 std::optional<Journal> Parse(const Json& json) {

@@ -62,7 +62,7 @@ absl::StatusOr<StateDict> BlockFp8Step::FromHf(const StateDict& hf,
     }
     absl::StatusOr<Tensor> values = Dequantize(tensor, *scale, dtype_);
     if (!values.ok()) {
-      return Annotate(values.status(), absl::StrCat("tensor \"", name, "\""));
+      return Annotate(values.status(), "tensor \"", name, "\"");
     }
     WINDLASS_RETURN_IF_ERROR(native.Add(name, *std::move(values), name));
   }

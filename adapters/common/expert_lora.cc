@@ -166,8 +166,7 @@ class LoraCollector {
             Merge(layer, static_cast<Role>(role));
         const std::string key = absl::StrCat(name, ".", kNativeNames[role]);
         if (!tensor.ok()) {
-          return Annotate(tensor.status(),
-                          absl::StrCat("tensor \"", key, "\""));
+          return Annotate(tensor.status(), "tensor \"", key, "\"");
         }
         if (!tensor->has_value()) continue;
         WINDLASS_RETURN_IF_ERROR(native->Add(key, **tensor, layer.origin));
@@ -234,7 +233,7 @@ absl::StatusOr<StateDict> ExpertLoraStep::FromHf(const StateDict& hf,
   for (const auto& [name, tensor] : hf) {
     const absl::StatusOr<bool> taken = lora.Add(name, tensor);
     if (!taken.ok()) {
-      return Annotate(taken.status(), absl::StrCat("tensor \"", name, "\""));
+      return Annotate(taken.status(), "tensor \"", name, "\"");
     }
     if (!*taken) WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
   }

@@ -1,6 +1,5 @@
 #include "windlass/adapters/common/layout_step.h"
 
-#include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
@@ -52,10 +51,8 @@ absl::StatusOr<std::vector<NamedTensor>> StepAdapter::ConvertSingleTensorToHf(
   for (const auto& step : steps_) {
     std::vector<NamedTensor> next;
     for (const NamedTensor& named : tensors) {
-      absl::Status status = step->ToHf(named, options, &next);
-      if (!status.ok()) {
-        return Annotate(status, absl::StrCat("tensor \"", fqn, "\""));
-      }
+      WINDLASS_RETURN_IF_ERROR(
+          Annotate(step->ToHf(named, options, &next), "tensor \"", fqn, "\""));
     }
     tensors = std::move(next);
   }

@@ -326,10 +326,11 @@ absl::Status CheckOnlyNamesChange(const Bin& bin, const Shard& shard,
 // the header and in a journal, so it is small.
 constexpr int64_t kMaxMovedBytes = 64 << 10;
 
-// The entries with the first `count`, of `moved` bytes, behind all others.
+// The entries with the first `count` behind all others.
 std::vector<SafetensorsEntry> WithFirstMoved(
-    std::vector<SafetensorsEntry> entries, size_t count, int64_t moved) {
+    std::vector<SafetensorsEntry> entries, size_t count) {
   const int64_t total = entries.back().end;
+  const int64_t moved = entries[count - 1].end;
   for (size_t i = 0; i < entries.size(); ++i) {
     const int64_t shift = i < count ? total - moved : -moved;
     entries[i].begin += shift;
@@ -358,8 +359,7 @@ int64_t MoveFirstTensors(const SafetensorsMetadata& metadata,
     // The data begins at a multiple of eight, as the format wants it.
     if (entry.end < wanted || entry.end % 8 != 0) continue;
     const int64_t moved = entry.end;
-    std::vector<SafetensorsEntry> candidate =
-        WithFirstMoved(*entries, i + 1, moved);
+    std::vector<SafetensorsEntry> candidate = WithFirstMoved(*entries, i + 1);
     const int64_t needed =
         SerializeSafetensorsHeader(metadata, candidate, 1).size();
     if (needed <= data_begin + moved) {
@@ -370,14 +370,6 @@ int64_t MoveFirstTensors(const SafetensorsMetadata& metadata,
     --attempts;
   }
   return 0;
-}
-
-absl::StatusOr<std::string> ReadRange(const ByteSource& file, int64_t begin,
-                                      int64_t size) {
-  std::string bytes(size, '\0');
-  WINDLASS_RETURN_IF_ERROR(
-      file.ReadAt(begin, absl::MakeSpan(&bytes[0], bytes.size())));
-  return bytes;
 }
 
 absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {

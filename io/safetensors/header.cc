@@ -93,7 +93,7 @@ absl::Status ReadMetadata(JsonValue value, SafetensorsMetadata* metadata) {
         const absl::StatusOr<absl::string_view> text =
             twice ? absl::InvalidArgumentError("found twice") : value.String();
         if (!text.ok()) {
-          return Annotate(text.status(), absl::StrCat("key \"", key, "\""));
+          return Annotate(text.status(), "key \"", key, "\"");
         }
         metadata->emplace_back(key, *text);
         return absl::OkStatus();
@@ -111,9 +111,8 @@ absl::Status ReadHeader(absl::string_view json, SafetensorsHeader* header) {
     }
     header->tensors.emplace_back();
     header->tensors.back().name = std::string(name);
-    absl::Status read = ReadEntry(value, &header->tensors.back());
-    return read.ok() ? read
-                     : Annotate(read, absl::StrCat("tensor \"", name, "\""));
+    return Annotate(ReadEntry(value, &header->tensors.back()), "tensor \"",
+                    name, "\"");
   });
 }
 
@@ -143,7 +142,7 @@ absl::Status CheckEntry(const SafetensorsEntry& entry, int64_t expected) {
   const absl::StatusOr<int64_t> bytes = ByteSize(entry.dtype, entry.shape);
   if (!bytes.ok()) {
     return Annotate(absl::InvalidArgumentError(bytes.status().message()),
-                    absl::StrCat("tensor \"", entry.name, "\""));
+                    "tensor \"", entry.name, "\"");
   }
   if (entry.end - entry.begin != *bytes) {
     return refuse("hold ", entry.end - entry.begin, " bytes, shape ",
@@ -210,9 +209,8 @@ absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(
     return refuse("found a header of ", header_bytes, " bytes, the file has ",
                   file.size() - 8, " for it");
   }
-  std::string json(header_bytes, '\0');
-  WINDLASS_RETURN_IF_ERROR(
-      file.ReadAt(8, absl::MakeSpan(&json[0], json.size())));
+  WINDLASS_ASSIGN_OR_RETURN(const std::string json,
+                            ReadRange(file, 8, header_bytes));
   absl::StatusOr<SafetensorsHeader> header =
       ParseSafetensorsHeader(json, file.size() - data_begin);
   if (!header.ok()) return Annotate(header.status(), file.name());

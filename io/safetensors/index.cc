@@ -4,29 +4,21 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/safetensors/json_reader.h"
+#include "windlass/io/storage/storage.h"
 
 namespace windlass {
 namespace {
 
-bool IsFileName(absl::string_view name) {
-  return !name.empty() && name != "." && name != ".." &&
-         !absl::StrContains(name, '/') && !absl::StrContains(name, '\0');
-}
-
 class WeightMapReader {
  public:
   absl::Status Read(JsonValue weight_map) {
-    return weight_map.ForEachMember([this](absl::string_view tensor,
-                                           JsonValue value) {
-      absl::Status read = Add(tensor, value);
-      return read.ok() ? read
-                       : Annotate(read, absl::StrCat("weight_map: tensor \"",
-                                                     tensor, "\""));
-    });
+    return weight_map.ForEachMember(
+        [this](absl::string_view tensor, JsonValue value) {
+          return Annotate(Add(tensor, value), "weight_map: tensor \"", tensor,
+                          "\"");
+        });
   }
 
   WeightMap Build() && { return std::move(map_); }

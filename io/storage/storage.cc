@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/status_macros.h"
@@ -72,6 +73,11 @@ std::string DirName(absl::string_view path) {
   return std::string(path.substr(0, std::max<size_t>(slash, 1)));
 }
 
+bool IsFileName(absl::string_view name) {
+  return !name.empty() && name != "." && name != ".." &&
+         !absl::StrContains(name, '/') && !absl::StrContains(name, '\0');
+}
+
 std::string TemporaryName(absl::string_view name) {
   return absl::StrCat(".", name, kPartialSuffix);
 }
@@ -84,10 +90,7 @@ absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
         absl::StrCat(path, ": found ", file->size(), " bytes, expected ", limit,
                      " at most"));
   }
-  std::string contents(file->size(), '\0');
-  WINDLASS_RETURN_IF_ERROR(
-      file->ReadAt(0, absl::MakeSpan(&contents[0], contents.size())));
-  return contents;
+  return ReadRange(*file, 0, file->size());
 }
 
 absl::Status WriteFile(Storage& storage, const std::string& path,

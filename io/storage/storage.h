@@ -167,6 +167,10 @@ std::string JoinPath(absl::string_view directory, absl::string_view name);
 std::string BaseName(absl::string_view path);
 std::string DirName(absl::string_view path);
 
+// Whether a name that a file gave is one in the same folder, and leads nowhere
+// else.
+bool IsFileName(absl::string_view name);
+
 // A small file at once. ResourceExhausted where it is larger than `limit`.
 absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
                                      int64_t limit);

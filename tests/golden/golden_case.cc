@@ -50,12 +50,8 @@ class Case {
   absl::Status Run() const {
     for (size_t i = 0; i < json_["steps"].size(); ++i) {
       const Json& step = json_["steps"][i];
-      absl::Status status = RunStep(step);
-      if (!status.ok()) {
-        return Annotate(
-            status,
-            absl::StrCat("step ", i, " (", step["op"].get<std::string>(), ")"));
-      }
+      WINDLASS_RETURN_IF_ERROR(Annotate(RunStep(step), "step ", i, " (",
+                                        step["op"].get<std::string>(), ")"));
     }
     return CheckFacts();
   }

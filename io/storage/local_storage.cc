@@ -7,7 +7,6 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +14,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -23,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/storage/folder_lock.h"
 #include "windlass/io/storage/storage.h"
 
 #ifndef XFS_SUPER_MAGIC
@@ -104,14 +105,23 @@ absl::Status FSync(int fd, const std::string& path) {
   return Errno(errno, path, "syncing");
 }
 
+// Files of such a file system can share blocks.
+bool SharesBlocks(const struct statfs& info) {
+  return info.f_type == BTRFS_SUPER_MAGIC || info.f_type == XFS_SUPER_MAGIC;
+}
+
 class LocalReadableFile : public ReadableFile {
  public:
-  LocalReadableFile(std::string path, int fd, const FileIdentity& identity)
-      : path_(std::move(path)), fd_(fd), identity_(identity) {}
+  LocalReadableFile(std::string path, int fd, const struct stat& info)
+      : path_(std::move(path)),
+        fd_(fd),
+        identity_(IdentityOf(info)),
+        mode_(info.st_mode & 0777) {}
 
   const std::string& name() const override { return path_; }
   int64_t size() const override { return identity_.size; }
   const FileIdentity& identity() const override { return identity_; }
+  std::optional<int> mode() const override { return mode_; }
   int fd() const { return fd_.get(); }
 
   absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
@@ -135,6 +145,7 @@ class LocalReadableFile : public ReadableFile {
   const std::string path_;
   const FileDescriptor fd_;
   const FileIdentity identity_;
+  const int mode_;
 };
 
 class LocalWritableFile : public WritableFile {
@@ -165,6 +176,18 @@ class LocalWritableFile : public WritableFile {
     if (file == nullptr) return false;
     WINDLASS_ASSIGN_OR_RETURN(const bool shared, Share(*file, from, size, to));
     return shared ? true : CopyInKernel(*file, from, size, to);
+  }
+
+  absl::Status SetMode(int mode) override {
+    // The umask can only be asked for by setting it; what the file was created
+    // with tells the same.
+    struct stat info;
+    if (::fstat(fd_.get(), &info) != 0) return Errno(errno, path_, "stat");
+    const int allowed = mode & (info.st_mode | (info.st_mode & 0444) >> 2);
+    if (::fchmod(fd_.get(), allowed) != 0) {
+      return Errno(errno, path_, "setting permissions");
+    }
+    return absl::OkStatus();
   }
 
   void StartSync(int64_t offset, int64_t size) override {
@@ -250,8 +273,7 @@ class LocalWritableFile : public WritableFile {
   // Space that is allocated first would be given back for every shared block.
   bool MayShare() const {
     struct statfs info;
-    return ::fstatfs(fd_.get(), &info) == 0 &&
-           (info.f_type == BTRFS_SUPER_MAGIC || info.f_type == XFS_SUPER_MAGIC);
+    return ::fstatfs(fd_.get(), &info) == 0 && SharesBlocks(info);
   }
 
   absl::Status CopySmall(const ByteSource& source, int64_t from, int64_t size,
@@ -275,6 +297,16 @@ class LocalEditableFile : public EditableFile {
 
   int64_t size() const override { return size_; }
 
+  absl::Status CheckInsert(int64_t size) override {
+    struct statfs info;
+    if (::fstatfs(fd_.get(), &info) != 0) return Errno(errno, path_, "statfs");
+    if ((info.f_type == EXT4_SUPER_MAGIC || info.f_type == XFS_SUPER_MAGIC) &&
+        size % info.f_bsize == 0) {
+      return absl::OkStatus();
+    }
+    return CannotInsert(size);
+  }
+
   absl::Status InsertAtFront(int64_t size) override {
     if (Retry([&] {
           return ::fallocate(fd_.get(), FALLOC_FL_INSERT_RANGE, 0, size);
@@ -283,8 +315,7 @@ class LocalEditableFile : public EditableFile {
       return absl::OkStatus();
     }
     if (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS) {
-      return absl::UnimplementedError(absl::StrCat(
-          path_, ": the file system cannot insert ", size, " bytes"));
+      return CannotInsert(size);
     }
     return Errno(errno, path_, "inserting space");
   }
@@ -300,33 +331,69 @@ class LocalEditableFile : public EditableFile {
   absl::Status Sync() override { return FSync(fd_.get(), path_); }
 
  private:
+  absl::Status CannotInsert(int64_t size) const {
+    return absl::UnimplementedError(absl::StrCat(
+        path_, ": the file system cannot insert ", size, " bytes"));
+  }
+
   const std::string path_;
   const FileDescriptor fd_;
   int64_t size_;
 };
 
+// What is found where a file is expected.
+const char* KindName(mode_t mode) {
+  return S_ISDIR(mode)    ? "a folder"
+         : S_ISFIFO(mode) ? "a FIFO"
+         : S_ISSOCK(mode) ? "a socket"
+                          : "a device";
+}
+
+// Opens a regular file and nothing else, and never waits for it: opening a FIFO
+// would, and opening a device can do anything.
+absl::StatusOr<int> OpenRegular(const std::string& path, int flags,
+                                struct stat* info) {
+  if (path.find('\0') != path.npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": found a NUL in a path"));
+  }
+  auto check = [&]() -> absl::Status {
+    if (S_ISREG(info->st_mode)) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": found ", KindName(info->st_mode),
+                     ", expected a regular file"));
+  };
+  if (::stat(path.c_str(), info) == 0) WINDLASS_RETURN_IF_ERROR(check());
+  const int fd = Retry([&] {
+    return ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  });
+  if (fd < 0) return Errno(errno, path, "opening");
+  FileDescriptor owned(fd);
+  if (::fstat(fd, info) != 0) return Errno(errno, path, "stat");
+  WINDLASS_RETURN_IF_ERROR(check());
+  return owned.Release();
+}
+
+Storage::Kind KindOf(const struct stat& info) {
+  return S_ISDIR(info.st_mode)   ? Storage::Kind::kDirectory
+         : S_ISREG(info.st_mode) ? Storage::Kind::kFile
+                                 : Storage::Kind::kOther;
+}
+
 class LocalStorage : public Storage {
  public:
   absl::StatusOr<std::shared_ptr<const ReadableFile>> OpenForRead(
       const std::string& path) override {
-    const int fd =
-        Retry([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
-    if (fd < 0) return Errno(errno, path, "opening");
-    FileDescriptor owned(fd);
     struct stat info;
-    if (::fstat(fd, &info) != 0) return Errno(errno, path, "stat");
-    if (!S_ISREG(info.st_mode)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(path, ": expected a regular file"));
-    }
-    return std::make_shared<LocalReadableFile>(path, owned.Release(),
-                                               IdentityOf(info));
+    WINDLASS_ASSIGN_OR_RETURN(const int fd, OpenRegular(path, O_RDONLY, &info));
+    return std::make_shared<LocalReadableFile>(path, fd, info);
   }
 
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(
       const std::string& path) override {
     const int fd = Retry([&] {
-      return ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+      return ::open(path.c_str(),
+                    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     });
     if (fd < 0) return Errno(errno, path, "creating");
     return std::make_unique<LocalWritableFile>(path, fd);
@@ -334,16 +401,14 @@ class LocalStorage : public Storage {
 
   absl::StatusOr<std::unique_ptr<EditableFile>> OpenForEdit(
       const std::string& path) override {
-    const int fd = Retry(
-        [&] { return ::open(path.c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC); });
-    if (fd < 0 && errno == ELOOP) {
+    struct stat info;
+    if (::lstat(path.c_str(), &info) == 0 && S_ISLNK(info.st_mode)) {
       return absl::FailedPreconditionError(absl::StrCat(
           path, ": found a link, expected a file of this folder's own"));
     }
-    if (fd < 0) return Errno(errno, path, "opening");
+    WINDLASS_ASSIGN_OR_RETURN(
+        const int fd, OpenRegular(path, O_RDWR | O_NOFOLLOW, &info));
     FileDescriptor owned(fd);
-    struct stat info;
-    if (::fstat(fd, &info) != 0) return Errno(errno, path, "stat");
     if (info.st_nlink > 1) {
       return absl::FailedPreconditionError(
           absl::StrCat(path, ": found a file with ", info.st_nlink,
@@ -359,24 +424,38 @@ class LocalStorage : public Storage {
       if (errno == ENOENT || errno == ENOTDIR) return Kind::kMissing;
       return Errno(errno, path, "stat");
     }
-    return S_ISDIR(info.st_mode) ? Kind::kDirectory : Kind::kFile;
+    return KindOf(info);
   }
 
-  absl::StatusOr<std::vector<std::string>> List(
+  absl::StatusOr<std::vector<Entry>> List(
       const std::string& directory) override {
     DIR* const dir = ::opendir(directory.c_str());
     if (dir == nullptr) return Errno(errno, directory, "listing");
-    std::vector<std::string> names;
+    std::vector<Entry> entries;
     errno = 0;
-    while (const dirent* entry = ::readdir(dir)) {
-      const std::string name = entry->d_name;
-      if (name != "." && name != "..") names.push_back(name);
+    while (const dirent* found = ::readdir(dir)) {
+      const std::string name = found->d_name;
+      if (name == "." || name == "..") continue;
+      Entry entry{name, Kind::kMissing, 0};
+      struct stat info;
+      if (::fstatat(::dirfd(dir), found->d_name, &info, 0) == 0) {
+        entry.kind = KindOf(info);
+        if (entry.kind == Kind::kFile) entry.size = info.st_size;
+      }
+      entries.push_back(std::move(entry));
+      errno = 0;
     }
     const int error = errno;
     ::closedir(dir);
     if (error != 0) return Errno(error, directory, "listing");
-    std::sort(names.begin(), names.end());
-    return names;
+    std::sort(entries.begin(), entries.end(),
+              [](const Entry& a, const Entry& b) { return a.name < b.name; });
+    return entries;
+  }
+
+  absl::StatusOr<std::unique_ptr<FolderLock>> Lock(const std::string& directory,
+                                                   LockMode mode) override {
+    return LockLocalFolder(directory, mode);
   }
 
   absl::Status MakeDirectory(const std::string& path) override {
@@ -408,6 +487,8 @@ class LocalStorage : public Storage {
     const int fd = Retry([&] {
       return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     });
+    // A folder above ours may let us through without being read.
+    if (fd < 0 && errno == EACCES) return absl::OkStatus();
     if (fd < 0) return Errno(errno, path, "opening");
     const FileDescriptor owned(fd);
     return FSync(fd, path);
@@ -429,10 +510,12 @@ class LocalStorage : public Storage {
   }
 
   std::optional<int64_t> FreeBytes(const std::string& path) override {
-    struct statvfs info;
-    if (::statvfs(path.c_str(), &info) != 0) return std::nullopt;
+    struct statfs info;
+    if (::statfs(path.c_str(), &info) != 0 || SharesBlocks(info)) {
+      return std::nullopt;
+    }
     return static_cast<int64_t>(info.f_bavail) *
-           static_cast<int64_t>(info.f_frsize);
+           static_cast<int64_t>(info.f_bsize);
   }
 };
 

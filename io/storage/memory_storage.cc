@@ -22,6 +22,11 @@ namespace {
 struct Contents {
   std::mutex mutex;
   std::string bytes;
+
+  int64_t Size() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    return bytes.size();
+  }
 };
 
 class MemoryReadableFile : public ReadableFile {
@@ -97,6 +102,17 @@ class MemoryWritableFile : public WritableFile {
 
 class MemoryStorage : public Storage {
  public:
+  class MemoryLock : public FolderLock {
+   public:
+    MemoryLock(MemoryStorage* storage, std::string directory)
+        : storage_(storage), directory_(std::move(directory)) {}
+    ~MemoryLock() override { storage_->Unlock(directory_); }
+
+   private:
+    MemoryStorage* const storage_;
+    const std::string directory_;
+  };
+
   absl::StatusOr<std::shared_ptr<const ReadableFile>> OpenForRead(
       const std::string& path) override {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -111,7 +127,10 @@ class MemoryStorage : public Storage {
       const std::string& path) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     auto contents = std::make_shared<Contents>();
-    files_[path] = contents;
+    if (!files_.emplace(path, contents).second) {
+      return absl::AlreadyExistsError(
+          absl::StrCat(path, ": a file is there already"));
+    }
     return std::make_unique<MemoryWritableFile>(path, contents);
   }
 
@@ -124,18 +143,36 @@ class MemoryStorage : public Storage {
     return used ? Kind::kDirectory : Kind::kMissing;
   }
 
-  absl::StatusOr<std::vector<std::string>> List(
+  absl::StatusOr<std::vector<Entry>> List(
       const std::string& directory) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     const std::string below = JoinPath(directory, "");
-    std::vector<std::string> names;
+    std::vector<Entry> entries;
     for (auto it = files_.lower_bound(below);
          it != files_.end() && absl::StartsWith(it->first, below); ++it) {
       std::string name = it->first.substr(below.size());
-      name = name.substr(0, name.find('/'));
-      if (names.empty() || names.back() != name) names.push_back(name);
+      const size_t slash = name.find('/');
+      const bool is_file = slash == name.npos;
+      name = name.substr(0, slash);
+      if (!entries.empty() && entries.back().name == name) continue;
+      entries.push_back({std::move(name),
+                         is_file ? Kind::kFile : Kind::kDirectory,
+                         is_file ? it->second->Size() : 0});
     }
-    return names;
+    return entries;
+  }
+
+  absl::StatusOr<std::unique_ptr<FolderLock>> Lock(const std::string& directory,
+                                                   LockMode mode) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    int& holders = holders_[directory];
+    if (holders == kExclusively ||
+        (holders > 0 && mode == LockMode::kExclusive)) {
+      return absl::UnavailableError(
+          absl::StrCat(directory, ": in use by this process"));
+    }
+    holders = mode == LockMode::kExclusive ? kExclusively : holders + 1;
+    return std::make_unique<MemoryLock>(this, directory);
   }
 
   absl::Status MakeDirectory(const std::string&) override {
@@ -173,8 +210,18 @@ class MemoryStorage : public Storage {
   }
 
  private:
+  static constexpr int kExclusively = -1;
+
+  void Unlock(const std::string& directory) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    int& holders = holders_[directory];
+    holders = holders == kExclusively ? 0 : holders - 1;
+    if (holders == 0) holders_.erase(directory);
+  }
+
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Contents>> files_;
+  std::map<std::string, int> holders_;  // kExclusively, or how many share
 };
 
 const StorageRegistrar registrar("mem", new MemoryStorage);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/status_macros.h"
+#include "xxhash.h"
 
 namespace windlass {
 namespace {
@@ -79,7 +80,23 @@ bool IsFileName(absl::string_view name) {
 }
 
 std::string TemporaryName(absl::string_view name) {
-  return absl::StrCat(".", name, kPartialSuffix);
+  constexpr size_t kMaxName = 255;
+  std::string temporary = absl::StrCat(".", name, kPartialSuffix);
+  if (temporary.size() <= kMaxName) return temporary;
+  return absl::StrCat(".", name.substr(0, 200), "-",
+                      absl::Hex(XXH3_64bits(name.data(), name.size())),
+                      kPartialSuffix);
+}
+
+bool IsLockName(absl::string_view name) {
+  return absl::StartsWith(name, kLockName);
+}
+
+absl::StatusOr<std::unique_ptr<WritableFile>> CreateNew(
+    Storage& storage, const std::string& path) {
+  absl::Status removed = storage.Remove(path);
+  if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  return storage.Create(path);
 }
 
 absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
@@ -98,7 +115,7 @@ absl::Status WriteFile(Storage& storage, const std::string& path,
   const std::string temporary =
       JoinPath(DirName(path), TemporaryName(BaseName(path)));
   absl::Status status = [&]() -> absl::Status {
-    WINDLASS_ASSIGN_OR_RETURN(auto file, storage.Create(temporary));
+    WINDLASS_ASSIGN_OR_RETURN(auto file, CreateNew(storage, temporary));
     WINDLASS_RETURN_IF_ERROR(file->WriteAt(
         0, absl::MakeConstSpan(contents.data(), contents.size())));
     if (sync) WINDLASS_RETURN_IF_ERROR(file->Sync());

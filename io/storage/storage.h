@@ -46,6 +46,9 @@ class ReadableFile : public ByteSource {
   // FailedPrecondition where the file is no longer what was opened: replaced,
   // truncated or written to.
   virtual absl::Status CheckUnchanged() const = 0;
+
+  // Its permission bits; nullopt where the storage has none.
+  virtual std::optional<int> mode() const { return std::nullopt; }
 };
 
 // A new file. Ranges may be written in any order and from several threads, as
@@ -74,6 +77,9 @@ class WritableFile {
   // A hint: the range is complete and may be on its way to the device.
   virtual void StartSync(int64_t /*offset*/, int64_t /*size*/) {}
 
+  // Permission bits, as far as the process's umask allows them.
+  virtual absl::Status SetMode(int /*mode*/) { return absl::OkStatus(); }
+
   // The bytes written reach the device.
   virtual absl::Status Sync() = 0;
 
@@ -93,24 +99,48 @@ class EditableFile {
   // the file system cannot.
   virtual absl::Status InsertAtFront(int64_t size) = 0;
 
+  // What InsertAtFront would say, as far as that is known without trying.
+  virtual absl::Status CheckInsert(int64_t size) = 0;
+
   virtual absl::Status ReadAt(int64_t offset, absl::Span<char> out) = 0;
   virtual absl::Status WriteAt(int64_t offset, absl::Span<const char> data) = 0;
   virtual absl::Status Sync() = 0;
 };
+
+// Held for as long as it lives.
+class FolderLock {
+ public:
+  virtual ~FolderLock() = default;
+};
+
+// Any number of holders may share a folder; one alone has it exclusively.
+enum class LockMode { kShared, kExclusive };
 
 // Thread-safe. Paths are those of the storage, without a scheme. Errors carry
 // the path: NotFound, AlreadyExists, PermissionDenied, ResourceExhausted (no
 // space, no file descriptor), or what errno translates to.
 class Storage {
  public:
-  enum class Kind { kMissing, kFile, kDirectory };
+  // kOther is what is there but cannot be read as a file: a FIFO, a socket, a
+  // device.
+  enum class Kind { kMissing, kFile, kDirectory, kOther };
+
+  // A name in a directory. Links are followed: one that leads nowhere is
+  // kMissing.
+  struct Entry {
+    std::string name;
+    Kind kind = Kind::kMissing;
+    int64_t size = 0;  // of a file
+  };
 
   virtual ~Storage() = default;
 
+  // Opens a regular file, and never waits for one: InvalidArgument for anything
+  // else (a directory, a FIFO).
   virtual absl::StatusOr<std::shared_ptr<const ReadableFile>> OpenForRead(
       const std::string& path) = 0;
 
-  // Replaces a file that is there already.
+  // AlreadyExists where anything stands there, be it a link that leads nowhere.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(
       const std::string& path) = 0;
 
@@ -122,9 +152,17 @@ class Storage {
   // Links are followed.
   virtual absl::StatusOr<Kind> GetKind(const std::string& path) = 0;
 
-  // Names in a directory, sorted.
-  virtual absl::StatusOr<std::vector<std::string>> List(
+  // What is in a directory, sorted by name.
+  virtual absl::StatusOr<std::vector<Entry>> List(
       const std::string& directory) = 0;
+
+  // Holds a directory against other holders, in this process and in others,
+  // until the lock is destroyed or the process ends however it ends. Never
+  // waits: Unavailable names who is there, on which machine, and since when.
+  // NotFound where there is no such directory; where it cannot be written to,
+  // what errno translates to.
+  virtual absl::StatusOr<std::unique_ptr<FolderLock>> Lock(
+      const std::string& directory, LockMode mode) = 0;
 
   // With its parents; fine where it exists.
   virtual absl::Status MakeDirectory(const std::string& path) = 0;
@@ -141,7 +179,8 @@ class Storage {
   // The one name of a path that may have many; the path need not exist.
   virtual absl::StatusOr<std::string> Canonical(const std::string& path) = 0;
 
-  // Bytes that can still be written below `path`; nullopt where unknown.
+  // Bytes that can still be written below `path`; nullopt where that is not
+  // known, as where files may share blocks.
   virtual std::optional<int64_t> FreeBytes(const std::string& path) = 0;
 };
 
@@ -175,9 +214,21 @@ bool IsFileName(absl::string_view name);
 absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
                                      int64_t limit);
 
-// Where a file is written before it gets its name: ".NAME" and this suffix.
+// Where a file is written before it gets its name: ".NAME" and this suffix. A
+// name too long for that is cut, and told from others by its XXH3.
 inline constexpr char kPartialSuffix[] = ".windlass-partial";
 std::string TemporaryName(absl::string_view name);
+
+// The files that a held folder has: the one that is locked, and one for each
+// holder whose name says who it is. All are empty: removing a file that has
+// blocks can wait for the device.
+inline constexpr char kLockName[] = ".windlass-lock";
+bool IsLockName(absl::string_view name);
+
+// Creates a file in place of whatever stands there, a link itself and not what
+// it leads to.
+absl::StatusOr<std::unique_ptr<WritableFile>> CreateNew(
+    Storage& storage, const std::string& path);
 
 // A small file, under its final name and on the device when this returns. With
 // `sync` false the device may lag behind.

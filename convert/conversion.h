@@ -1,0 +1,130 @@
+// A whole conversion: from a request to a report.
+//
+//   ConversionRequest request;
+//   request.input = "Qwen3.5-0.8B";
+//   request.output = "native";
+//   absl::StatusOr<ConversionReport> report = Convert(request);
+//
+// Chooses the adapter by config.json, holds the folders against others, plans,
+// writes and reports. What tools, tests and other programs call; adapters,
+// formats and storages are those that are linked in.
+
+#ifndef WINDLASS_CONVERT_CONVERSION_H_
+#define WINDLASS_CONVERT_CONVERSION_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "windlass/core/conversion_summary.h"
+#include "windlass/core/state_dict.h"
+#include "windlass/core/state_dict_adapter.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/io/in_place_plan.h"
+#include "windlass/io/save.h"
+#include "windlass/io/storage/storage.h"
+#include "windlass/io/transfer/transfer.h"
+
+namespace windlass {
+
+enum class Layout { kNative, kHf };
+
+// "native", "hf".
+absl::string_view LayoutName(Layout layout);
+
+struct ConversionRequest {
+  // A folder, a file in one, or a folder of Hugging Face's cache; paths or
+  // URIs.
+  std::string input;
+  // The folder to write. Empty converts in place: only the headers of INPUT's
+  // files are rewritten, so only names may change.
+  std::string output;
+  Layout to = Layout::kNative;
+  // A registered adapter's name; "auto" goes by config.json.
+  std::string adapter = "auto";
+  std::string adapter_options = "{}";  // JSON: option names and values
+  // config.json, where INPUT has none or another is meant.
+  std::string config;
+  OpenOptions open;
+  // The reference's exclude_key_regex: HF names to drop, matched at their
+  // start.
+  std::string exclude_key_regex = ".*_extra_state.*";
+  // How expert LoRA is written (ToHfOptions).
+  bool v4_compatible = false;
+  // Which share of the experts the native side holds.
+  DeviceMesh device_mesh;
+  SaveOptions save;
+};
+
+// An output file.
+struct ReportedFile {
+  std::string name;
+  int64_t bytes = 0;
+  int64_t tensors = 0;
+};
+
+struct ConversionReport {
+  std::string adapter;
+  ConversionSummary summary;
+  // What is written, and how much that is. In place: nothing is listed.
+  std::vector<ReportedFile> files;
+  int64_t bytes = 0;
+  // Names in INPUT's folder that do not go along: other weights, which are not
+  // part of the model, and files that nobody is known to need.
+  std::vector<std::string> left_out;
+  std::vector<std::string> left_behind;
+  // In place: an earlier run had done it all, and nothing was to do.
+  bool already_converted = false;
+};
+
+// What is wrong with the request itself: an unknown adapter, an option that the
+// adapter does not take, a rank out of range. Everything else that fails says
+// what is wrong with the world.
+bool IsBadRequest(const absl::Status& status);
+
+// A conversion that is planned. INPUT is held shared (where it can be written
+// to) until this is destroyed, so that nobody rewrites it in place meanwhile;
+// exclusively, if it is this conversion that does.
+class Conversion {
+ public:
+  // Opens INPUT and plans every byte. With `dry_run` nothing at all is written,
+  // nothing is held, and what Run would refuse is refused. Otherwise an
+  // unfinished conversion in place of the same request is finished first.
+  // Errors are those of the registry, the adapter and io; Unavailable names
+  // who else is at a folder.
+  static absl::StatusOr<Conversion> Plan(const ConversionRequest& request,
+                                         const TransferOptions& options,
+                                         bool dry_run);
+
+  const ConversionReport& report() const { return report_; }
+
+  // Carries the plan out; save.h and in_place.h say what holds after an error.
+  absl::Status Run(const TransferOptions& options) const;
+
+  // Lets go of INPUT before the end, for a process that ends without taking
+  // its objects apart.
+  void Unlock() { lock_.reset(); }
+
+ private:
+  Conversion() = default;
+
+  std::unique_ptr<FolderLock> lock_;
+  std::string tag_;
+  Checkpoint input_;
+  std::optional<SavePlan> save_;
+  std::optional<InPlacePlan> in_place_;
+  ConversionReport report_;
+};
+
+// Plans and runs.
+absl::StatusOr<ConversionReport> Convert(const ConversionRequest& request,
+                                         const TransferOptions& options = {});
+
+}  // namespace windlass
+
+#endif  // WINDLASS_CONVERT_CONVERSION_H_

@@ -1,0 +1,78 @@
+// Saving a StateDict as a checkpoint in a folder.
+//
+//   absl::StatusOr<SavePlan> plan = PlanSave(tensors, input, "native", {});
+//   absl::Status status = SaveCheckpoint(*plan, {});
+//
+// The protocol that makes it safe to kill at any moment, and to run twice, is
+// in save.cc, a step a function; docs/commit.md is its page.
+
+#ifndef WINDLASS_IO_SAVE_H_
+#define WINDLASS_IO_SAVE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "windlass/core/state_dict.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/io/storage/storage.h"
+#include "windlass/io/transfer/plan.h"
+#include "windlass/io/transfer/transfer.h"
+
+namespace windlass {
+
+struct SaveOptions {
+  // 0 keeps the input's shards: each tensor goes where its first source lay.
+  // Otherwise tensors fill shards of at most this many bytes of data, in order.
+  int64_t max_shard_bytes = 0;
+  // Replace the checkpoint that OUTPUT holds: its index and the shards that it
+  // names, its digests, and files of the names that are written. Nothing else
+  // that stands in OUTPUT is ever touched.
+  bool overwrite = false;
+  // Keep what an earlier run of the same plan has left whole, which may be all.
+  bool resume = false;
+};
+
+// A conversion that can be carried out, to the byte.
+struct SavePlan {
+  TransferPlan transfer;
+  Location output;
+  const CheckpointFormat* format = nullptr;
+  // The input's files, to be found unchanged when all is written.
+  std::vector<std::shared_ptr<const ReadableFile>> inputs;
+  bool overwrite = false;
+  bool resume = false;
+};
+
+// Plans to save `tensors` in the folder `output`. Writes nothing.
+// FailedPrecondition where the folder holds files and overwriting was not asked
+// for; InvalidArgument where it is the input, one lies in the other or the
+// input's files are reached through it, and where two files would have one
+// name.
+absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
+                                  const Checkpoint& input,
+                                  absl::string_view output,
+                                  const SaveOptions& options);
+
+// The refusals of SaveCheckpoint that PlanSave cannot know, because they take
+// reading what an earlier run has left. Writes nothing, takes no lock.
+absl::Status CheckSave(const SavePlan& plan, const TransferOptions& options);
+
+// Carries a plan out, with the folder locked against others: Unavailable, at
+// once, where somebody else is at it. FailedPrecondition where files stand
+// there that are not ours to replace; ResourceExhausted where the disk has no
+// room.
+//
+// Until the last tensor is written nothing changes under a final name; an error
+// before removes all that was written. After a cancellation, and after a crash
+// at any moment, the same plan can be carried out again: from the start, or
+// with `resume` from the files that are whole, which may be all of them.
+absl::Status SaveCheckpoint(const SavePlan& plan,
+                            const TransferOptions& options);
+
+}  // namespace windlass
+
+#endif  // WINDLASS_IO_SAVE_H_

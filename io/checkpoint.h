@@ -1,9 +1,9 @@
-// Checkpoints: opening one as a StateDict, and saving a StateDict as one.
+// Checkpoints: opening one as a StateDict.
 //
 //   absl::StatusOr<Checkpoint> in = OpenCheckpoint("Qwen3.5-0.8B");
 //   absl::StatusOr<StateDict> out = adapter.FromHf(in->tensors, {});
-//   absl::StatusOr<SavePlan> plan = PlanSave(*out, *in, "native", {});
-//   absl::Status status = SaveCheckpoint(*plan, {});
+//
+// save.h saves the result, in_place.h renames tensors where they lie.
 //
 // Formats register with one constant at the end of their .cc, in a target that
 // is `alwayslink` (safetensors/format.cc is the example to copy).
@@ -21,10 +21,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "windlass/core/state_dict.h"
-#include "windlass/io/in_place.h"
+#include "windlass/io/in_place_plan.h"
 #include "windlass/io/storage/storage.h"
 #include "windlass/io/transfer/plan.h"
-#include "windlass/io/transfer/transfer.h"
 
 namespace windlass {
 
@@ -35,9 +34,13 @@ struct Shard {
   std::vector<std::pair<std::string, std::string>> metadata;
 };
 
+class CheckpointFormat;
+
 // An open checkpoint. Its tensors keep their files open; their bytes are read
 // when somebody asks for them.
 struct Checkpoint {
+  // Null for a checkpoint that was put together in memory.
+  const CheckpointFormat* format = nullptr;
   // What was opened: the folder, or one file in it.
   Location location;
   Location folder;
@@ -46,33 +49,21 @@ struct Checkpoint {
   std::vector<Shard> shards;
   // The file that says which tensor lies in which shard; empty for none.
   std::string index_name;
+  // Whether one file was opened of a folder that has more of the same model.
+  bool is_part = false;
   // Files that belong to the model but hold no tensors (config.json, the
-  // tokenizer's, chat templates, code), by name.
+  // tokenizer's, chat templates, code), by their names relative to the folder.
   std::vector<std::string> side_files;
+  // Weights beside the model that are not part of it, and files that nobody is
+  // known to need: named, so that nobody misses them later.
+  std::vector<std::string> left_out;
+  std::vector<std::string> left_behind;
 };
 
-// What a checkpoint's digests are called in its folder, if it has them.
-inline constexpr char kDigestsName[] = "windlass_digests.json";
-
-struct SaveOptions {
-  // 0 keeps the input's shards: each tensor goes where its first source lay.
-  // Otherwise tensors fill shards of at most this many bytes of data, in order.
-  int64_t max_shard_bytes = 0;
-  // Replace the checkpoint that OUTPUT holds.
-  bool overwrite = false;
-  // What a plan's tensors do not show of how they were made (adapter, options,
-  // version): two plans with unlike tags are unlike plans.
-  std::string tag;
-};
-
-// A conversion that can be carried out, to the byte.
-struct SavePlan {
-  TransferPlan transfer;
-  Location output;
-  // The input's files, to be found unchanged when all is written.
-  std::vector<std::shared_ptr<const ReadableFile>> inputs;
-  bool overwrite = false;
-  std::string tag;
+// The files that make a checkpoint, by their names in its folder.
+struct CheckpointFiles {
+  std::string index;  // empty for none
+  std::vector<std::string> shards;
 };
 
 // How one format lies on disk. Stateless and thread-safe.
@@ -95,11 +86,17 @@ class CheckpointFormat {
                                             const Checkpoint& like,
                                             int64_t max_shard_bytes) const = 0;
 
-  // Whether a file of this name in an output folder is this format's, so that
-  // replacing the checkpoint has to remove it.
+  // Whether a file of this name is one of this format's.
   virtual bool Owns(absl::string_view name) const = 0;
 
-  // What RenameInPlace has to write; Unimplemented where the format cannot.
+  // The files of the checkpoint that stands in a folder, for whoever replaces
+  // it: the index and the shards that it names, or without one the shards of
+  // the one checkpoint that is there. Files of other names are nobody's, and
+  // those listed may be missing.
+  virtual absl::StatusOr<CheckpointFiles> FindFiles(
+      const Location& folder) const = 0;
+
+  // What renaming in place has to write; Unimplemented where the format cannot.
   virtual absl::StatusOr<InPlacePlan> PlanInPlace(
       const StateDict& tensors, const Checkpoint& input) const;
 };
@@ -109,34 +106,25 @@ class CheckpointFormatRegistrar {
   explicit CheckpointFormatRegistrar(const CheckpointFormat* format);
 };
 
+struct OpenOptions {
+  // Read the shards that lie there, whatever an index says.
+  bool ignore_index = false;
+};
+
+// The folder that holds a checkpoint which is named by its folder, by a file in
+// it, or by a folder of Hugging Face's cache above it. NotFound where there is
+// nothing.
+absl::StatusOr<Location> FindFolder(absl::string_view uri);
+
 // Opens a folder or a single file, in whichever format it is. Reads headers
-// only. NotFound where there is no checkpoint; else the format's errors.
-absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri);
+// only. NotFound where there is no checkpoint; FailedPrecondition where a
+// conversion has left it half-written; else the format's errors.
+absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
+                                          const OpenOptions& options = {});
 
-// Plans to save `tensors` in the folder `output`. Writes nothing.
-// FailedPrecondition where the folder is not empty and overwriting was not
-// asked for; InvalidArgument where it is the input, or one lies in the other.
-absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
-                                  const Checkpoint& input,
-                                  absl::string_view output,
-                                  const SaveOptions& options);
-
-// Carries a plan out. ResourceExhausted where the disk has no room for it.
-// Until the last tensor is written nothing changes under a final name; an error
-// before removes all that was written. After a cancellation, and after a crash
-// at any moment, the same plan can be carried out again: from the start, or
-// with `resume` from the files that were whole.
-absl::Status SaveCheckpoint(const SavePlan& plan,
-                            const TransferOptions& options);
-
-// Gives the tensors of a checkpoint the names that `tensors` has for them, by
-// rewriting headers where they lie. FailedPrecondition where more than names
-// would change, or where the file system has no room for a longer header.
-// `tag` identifies the conversion as SaveOptions::tag does. A dry run only
-// looks whether it can be done.
-absl::Status RenameInPlace(const StateDict& tensors, const Checkpoint& input,
-                           absl::string_view tag, bool sync,
-                           bool dry_run = false);
+// The format of a checkpoint; the first one for a checkpoint that was not
+// opened.
+const CheckpointFormat* FormatOf(const Checkpoint& checkpoint);
 
 }  // namespace windlass
 

@@ -441,6 +441,24 @@ class SafetensorsFormat : public CheckpointFormat {
                                             absl::EndsWith(name, kIndexSuffix));
   }
 
+  absl::StatusOr<CheckpointFiles> FindFiles(
+      const Location& folder) const override {
+    WINDLASS_ASSIGN_OR_RETURN(const std::vector<Storage::Entry> entries,
+                              folder.storage->List(folder.path));
+    std::vector<std::string> names;
+    for (const Storage::Entry& entry : entries) names.push_back(entry.name);
+    CheckpointFiles found;
+    WINDLASS_ASSIGN_OR_RETURN(found.index, FindIndex(folder, names));
+    if (found.index.empty()) return found;
+    // Whoever replaces an index that cannot be read knows of no shard.
+    const absl::StatusOr<WeightMap> index = ReadIndex(folder, found.index);
+    if (!index.ok()) return found;
+    for (const std::string& name : index->files) {
+      if (absl::EndsWith(name, kSuffix)) found.shards.push_back(name);
+    }
+    return found;
+  }
+
   absl::StatusOr<Checkpoint> Open(
       const Location& folder,
       const std::vector<std::string>& names) const override {
@@ -513,6 +531,12 @@ class SafetensorsFormat : public CheckpointFormat {
 
   absl::StatusOr<InPlacePlan> PlanInPlace(
       const StateDict& tensors, const Checkpoint& input) const override {
+    if (input.is_part) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          input.location.path,
+          ": found one file of several, expected their folder to convert in "
+          "place"));
+    }
     const std::vector<Bin> bins = BinsLike(tensors, input);
     InPlacePlan plan;
     if (bins.size() != input.shards.size()) {
@@ -524,12 +548,17 @@ class SafetensorsFormat : public CheckpointFormat {
     for (size_t i = 0; i < bins.size(); ++i) {
       WINDLASS_ASSIGN_OR_RETURN(InPlaceEdit edit,
                                 PlanEdit(bins[i], input.shards[i]));
-      if (edit.new_start != edit.old_start) {
-        plan.edits.push_back(std::move(edit));
-      }
+      plan.edits.push_back(std::move(edit));
     }
     if (!input.index_name.empty()) {
-      plan.closing.push_back(MakeIndex(bins, input.index_name));
+      WINDLASS_ASSIGN_OR_RETURN(
+          std::string before,
+          ReadFile(*input.folder.storage,
+                   JoinPath(input.folder.path, input.index_name),
+                   kMaxIndexBytes));
+      ClosingFile index = MakeIndex(bins, input.index_name);
+      plan.closing.push_back({std::move(index.name), std::move(before),
+                              std::move(index.contents)});
     }
     return plan;
   }

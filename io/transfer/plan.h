@@ -7,6 +7,7 @@
 #define WINDLASS_IO_TRANSFER_PLAN_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,11 +23,13 @@ struct PlannedTensor {
 };
 
 struct PlannedFile {
-  std::string name;    // in the output folder
+  std::string name;    // relative to the output folder
   std::string header;  // what the file starts with
   // In order of offset; together with the header they cover the file.
   std::vector<PlannedTensor> tensors;
   int64_t size = 0;
+  // Permission bits, where they shall not be those of any new file.
+  std::optional<int> mode;
 };
 
 // A small file that makes the others a whole (an index); written last.

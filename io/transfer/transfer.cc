@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/cleanup/cleanup.h"
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/core/without_exceptions.h"
 
 namespace windlass {
 namespace {
@@ -63,6 +66,11 @@ std::vector<Segment> Segments(const PlannedFile& file, DigestKind digest) {
     segments.push_back(
         {planned.offset, size, std::move(extent), nullptr, tensor});
   }
+  // So that an empty file is somebody's work, too.
+  if (segments.empty()) {
+    segments.push_back({0, 0, Extent{std::make_shared<MemorySource>(""), 0, 0},
+                        nullptr, nullptr});
+  }
   return segments;
 }
 
@@ -105,22 +113,55 @@ class ItemCursor {
   int64_t position_ = 0;
 };
 
-// An output file while it is being written.
-struct OpenFile {
-  OpenFile(const PlannedFile& planned, DigestKind digest)
-      : plan(planned), segments(Segments(planned, digest)), cursor(&segments) {}
+// An output file while it is being written. Thread-safe but for the cursor, the
+// count and the digests, which are the queue's.
+class OutputFile {
+ public:
+  OutputFile(const PlannedFile& planned, const Location& folder,
+             const TransferOptions& options)
+      : plan(planned),
+        segments(Segments(planned, options.digest)),
+        cursor(&segments),
+        folder_(folder),
+        sync_(options.sync) {}
+
+  // Creates the file when the first thread wants it. Space that the storage has
+  // to find can take a while: who is at another file need not wait for it.
+  absl::StatusOr<WritableFile*> Open() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (file_ != nullptr) return file_.get();
+    WINDLASS_ASSIGN_OR_RETURN(
+        auto file, folder_.storage->Create(TemporaryPath(folder_, plan.name)));
+    WINDLASS_RETURN_IF_ERROR(file->Allocate(plan.size));
+    if (plan.mode.has_value()) {
+      WINDLASS_RETURN_IF_ERROR(file->SetMode(*plan.mode));
+    }
+    file_ = std::move(file);
+    return file_.get();
+  }
+
+  // When all is written.
+  absl::Status Close() {
+    if (sync_) WINDLASS_RETURN_IF_ERROR(file_->Sync());
+    return file_->Close();
+  }
 
   const PlannedFile& plan;
   const std::vector<Segment> segments;
   ItemCursor cursor;
-  std::unique_ptr<WritableFile> file;
   int unfinished = 0;  // items handed out and not done
   // Of tensors, as their segments are done.
   std::vector<std::pair<std::string, std::string>> digests;
+
+ private:
+  const Location& folder_;
+  const bool sync_;
+  std::mutex mutex_;
+  std::unique_ptr<WritableFile> file_;
 };
 
 struct Work {
-  std::shared_ptr<OpenFile> file;
+  std::shared_ptr<OutputFile> file;
   Item item;
 };
 
@@ -130,19 +171,19 @@ struct Work {
 // Thread-safe.
 class WorkQueue {
  public:
-  WorkQueue(const TransferPlan& plan, const Location& directory,
+  WorkQueue(const TransferPlan& plan, const Location& folder,
             const TransferOptions& options, WholeFiles* whole)
-      : plan_(plan), directory_(directory), options_(options), whole_(whole) {}
+      : plan_(plan), folder_(folder), options_(options), whole_(whole) {}
 
   // The next piece of work; one without a file when nothing is left. `mine` is
   // the file that the calling thread is at, null at first.
-  absl::StatusOr<Work> Next(std::shared_ptr<OpenFile>* mine) {
+  Work Next(std::shared_ptr<OutputFile>* mine) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (*mine == nullptr || (*mine)->cursor.exhausted()) {
-      WINDLASS_ASSIGN_OR_RETURN(*mine, FindFile());
+      *mine = FindFile();
       if (*mine == nullptr) return Work{};
     }
-    OpenFile& file = **mine;
+    OutputFile& file = **mine;
     Work work{*mine, file.cursor.Next()};
     ++file.unfinished;
     return work;
@@ -152,7 +193,7 @@ class WorkQueue {
   // last work on a file finishes the file.
   absl::Status Done(const Work& work, std::string digest) {
     CountBytes(work.item.end - work.item.begin);
-    OpenFile& file = *work.file;
+    OutputFile& file = *work.file;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (const PlannedTensor* tensor = work.item.segment->tensor) {
@@ -162,26 +203,25 @@ class WorkQueue {
         return absl::OkStatus();
       }
     }
-    WINDLASS_RETURN_IF_ERROR(Close(&file));
+    WINDLASS_RETURN_IF_ERROR(file.Close());
     const std::lock_guard<std::mutex> lock(mutex_);
-    whole_->emplace(file.plan.name, std::move(file.digests));
+    whole_->emplace(file.plan.name, WholeFile{WholeFile::kTemporary,
+                                              std::move(file.digests)});
     return absl::OkStatus();
   }
 
  private:
   // A file that has work left: a new one, or else one that another thread is
   // at. Null where there is none.
-  absl::StatusOr<std::shared_ptr<OpenFile>> FindFile() {
+  std::shared_ptr<OutputFile> FindFile() {
     while (next_file_ < plan_.files.size()) {
       const PlannedFile& planned = plan_.files[next_file_++];
       if (whole_->count(planned.name) > 0) {
         CountBytes(planned.size);
         continue;
       }
-      WINDLASS_ASSIGN_OR_RETURN(std::shared_ptr<OpenFile> file, Open(planned));
-      if (file->cursor.exhausted()) continue;
-      open_.push_back(file);
-      return file;
+      open_.push_back(std::make_shared<OutputFile>(planned, folder_, options_));
+      return open_.back();
     }
     while (!open_.empty() && open_.front()->cursor.exhausted()) {
       open_.pop_front();
@@ -189,25 +229,7 @@ class WorkQueue {
     for (const auto& file : open_) {
       if (!file->cursor.exhausted()) return file;
     }
-    return std::shared_ptr<OpenFile>();
-  }
-
-  absl::StatusOr<std::shared_ptr<OpenFile>> Open(const PlannedFile& planned) {
-    auto file = std::make_shared<OpenFile>(planned, options_.digest);
-    WINDLASS_ASSIGN_OR_RETURN(
-        file->file, directory_.storage->Create(JoinPath(
-                        directory_.path, TemporaryName(planned.name))));
-    WINDLASS_RETURN_IF_ERROR(file->file->Allocate(planned.size));
-    if (file->cursor.exhausted()) {
-      WINDLASS_RETURN_IF_ERROR(Close(file.get()));
-      whole_->emplace(planned.name, std::move(file->digests));
-    }
-    return file;
-  }
-
-  absl::Status Close(OpenFile* file) {
-    if (options_.sync) WINDLASS_RETURN_IF_ERROR(file->file->Sync());
-    return file->file->Close();
+    return nullptr;
   }
 
   void CountBytes(int64_t bytes) {
@@ -217,12 +239,12 @@ class WorkQueue {
   }
 
   const TransferPlan& plan_;
-  const Location& directory_;
+  const Location& folder_;
   const TransferOptions& options_;
   WholeFiles* const whole_;
   std::mutex mutex_;
   size_t next_file_ = 0;
-  std::deque<std::shared_ptr<OpenFile>> open_;
+  std::deque<std::shared_ptr<OutputFile>> open_;
 };
 
 // The first error of several threads.
@@ -291,7 +313,7 @@ class Worker {
 
   void Run() {
     while (!finished_ && !error_->failed()) {
-      absl::Status status = Step();
+      absl::Status status = WithoutExceptions([this] { return Step(); });
       if (!status.ok()) return error_->Set(std::move(status));
     }
   }
@@ -299,7 +321,7 @@ class Worker {
  private:
   absl::Status Step() {
     WINDLASS_RETURN_IF_ERROR(CheckCancelled(options_));
-    WINDLASS_ASSIGN_OR_RETURN(const Work work, queue_->Next(&file_));
+    const Work work = queue_->Next(&file_);
     finished_ = work.file == nullptr;
     if (finished_) return absl::OkStatus();
     WINDLASS_ASSIGN_OR_RETURN(std::string digest, Move(work));
@@ -309,21 +331,21 @@ class Worker {
   absl::StatusOr<std::string> Move(const Work& work) {
     const Item& item = work.item;
     const Segment& segment = *item.segment;
-    WritableFile& file = *work.file->file;
+    WINDLASS_ASSIGN_OR_RETURN(WritableFile* const file, work.file->Open());
     const int64_t to = segment.offset + item.begin;
     const int64_t size = item.end - item.begin;
     bool copied = false;
     if (segment.verbatim.has_value() && segment.tensor == nullptr) {
       WINDLASS_ASSIGN_OR_RETURN(
           copied,
-          file.CopyFrom(*segment.verbatim->source,
+          file->CopyFrom(*segment.verbatim->source,
                         segment.verbatim->offset + item.begin, size, to));
     }
     std::string digest;
     if (!copied) {
-      WINDLASS_ASSIGN_OR_RETURN(digest, Stream(item, &file));
+      WINDLASS_ASSIGN_OR_RETURN(digest, Stream(item, file));
     }
-    if (options_.sync) file.StartSync(to, size);
+    if (options_.sync) file->StartSync(to, size);
     return digest;
   }
 
@@ -346,7 +368,7 @@ class Worker {
   WorkQueue* const queue_;
   const TransferOptions& options_;
   FirstError* const error_;
-  std::shared_ptr<OpenFile> file_;
+  std::shared_ptr<OutputFile> file_;
   bool finished_ = false;
   Buffer buffer_;
 };
@@ -382,122 +404,82 @@ absl::StatusOr<bool> IsWhole(
   return true;
 }
 
+// Whether the folder's file at `path` is the plan's, not a link to another's
+// file, and on the device where that is wanted.
+absl::StatusOr<bool> IsWholeAt(const std::string& path,
+                               const PlannedFile& planned, Storage& storage,
+                               const TransferOptions& options,
+                               WholeFile* whole) {
+  const auto file = storage.OpenForRead(path);
+  if (!file.ok()) return false;
+  WINDLASS_ASSIGN_OR_RETURN(const bool is_whole,
+                            IsWhole(planned, **file, options, &whole->digests));
+  if (!is_whole) return false;
+  const auto editable = storage.OpenForEdit(path);
+  if (absl::IsUnimplemented(editable.status())) return true;
+  if (!editable.ok()) return false;
+  if (options.sync) WINDLASS_RETURN_IF_ERROR((*editable)->Sync());
+  return true;
+}
+
+// Runs `work` on as many threads as can be had, this one among them.
+void RunOnThreads(int count, absl::FunctionRef<void()> work) {
+  std::vector<std::thread> threads;
+  const absl::Cleanup join = [&threads] {
+    for (std::thread& thread : threads) thread.join();
+  };
+  try {
+    for (int i = 1; i < count; ++i) threads.emplace_back(work);
+  } catch (const std::exception&) {
+    // Fewer will do.
+  }
+  work();
+}
+
 }  // namespace
 
-absl::Status WriteTemporaries(const TransferPlan& plan,
-                              const Location& directory,
+std::string TemporaryPath(const Location& folder, const std::string& name) {
+  const std::string path = JoinPath(folder.path, name);
+  return JoinPath(DirName(path), TemporaryName(BaseName(path)));
+}
+
+absl::Status WriteTemporaries(const TransferPlan& plan, const Location& folder,
                               const TransferOptions& options,
                               WholeFiles* whole) {
   FirstError error;
   {
-    WorkQueue queue(plan, directory, options, whole);
-    std::vector<std::thread> threads;
-    for (int i = 1; i < options.threads; ++i) {
-      threads.emplace_back([&] { Worker(&queue, options, &error).Run(); });
-    }
-    Worker(&queue, options, &error).Run();
-    for (std::thread& thread : threads) thread.join();
+    WorkQueue queue(plan, folder, options, whole);
+    RunOnThreads(options.threads,
+                 [&] { Worker(&queue, options, &error).Run(); });
   }
   absl::Status status = error.Take();
-  if (!status.ok()) RemoveTemporaries(plan, directory, *whole);
+  if (status.ok()) return status;
+  for (const PlannedFile& file : plan.files) {
+    if (whole->count(file.name) > 0) continue;
+    folder.storage->Remove(TemporaryPath(folder, file.name)).IgnoreError();
+  }
   return status;
 }
 
-absl::StatusOr<WholeFiles> FindWholeFiles(const TransferPlan& plan,
-                                          const Location& directory,
-                                          const TransferOptions& options) {
+absl::StatusOr<WholeFiles> FindWholeFiles(
+    const TransferPlan& plan, const Location& folder,
+    absl::Span<const WholeFile::Place> places, const TransferOptions& options) {
   WholeFiles whole;
   for (const PlannedFile& planned : plan.files) {
-    // A run that was killed while it renamed has some under their final names.
-    for (const std::string& name :
-         {TemporaryName(planned.name), planned.name}) {
-      const auto file =
-          directory.storage->OpenForRead(JoinPath(directory.path, name));
-      if (!file.ok()) continue;
-      std::vector<std::pair<std::string, std::string>> digests;
-      WINDLASS_ASSIGN_OR_RETURN(const bool is_whole,
-                                IsWhole(planned, **file, options, &digests));
+    for (const WholeFile::Place place : places) {
+      const std::string path = place == WholeFile::kFinal
+                                   ? JoinPath(folder.path, planned.name)
+                                   : TemporaryPath(folder, planned.name);
+      WholeFile file{place, {}};
+      WINDLASS_ASSIGN_OR_RETURN(
+          const bool is_whole,
+          IsWholeAt(path, planned, *folder.storage, options, &file));
       if (!is_whole) continue;
-      whole.emplace(planned.name, std::move(digests));
+      whole.emplace(planned.name, std::move(file));
       break;
     }
   }
   return whole;
-}
-
-std::string PlanHash(const TransferPlan& plan, absl::string_view tag) {
-  const auto digest = Digest::Create(DigestKind::kSha256);
-  auto add = [&digest](absl::string_view text) {
-    const std::string length = absl::StrCat(text.size(), ":");
-    digest->Update(absl::MakeConstSpan(length.data(), length.size()));
-    digest->Update(absl::MakeConstSpan(text.data(), text.size()));
-  };
-  // A source is described once, and by its number after that.
-  absl::flat_hash_map<const ByteSource*, size_t> numbers;
-  auto add_extent = [&](const Extent& extent) {
-    auto [it, fresh] = numbers.emplace(extent.source.get(), numbers.size());
-    add(absl::StrCat(it->second, " ", extent.offset, " ", extent.size));
-    if (!fresh) return true;
-    const auto* file = dynamic_cast<const ReadableFile*>(extent.source.get());
-    const FileIdentity identity =
-        file != nullptr ? file->identity()
-                        : FileIdentity{extent.source->size(), 0, 0};
-    add(extent.source->name());
-    add(absl::StrCat(identity.size, " ", identity.modified_ns, " ",
-                     identity.inode));
-    return true;
-  };
-  add(tag);
-  for (const PlannedFile& file : plan.files) {
-    add(file.name);
-    add(file.header);
-    add(absl::StrCat(file.size));
-    for (const PlannedTensor& tensor : file.tensors) {
-      add(absl::StrCat(tensor.offset));
-      tensor.tensor.source()->VisitInputs(add_extent);
-    }
-  }
-  for (const ClosingFile& file : plan.closing) {
-    add(file.name);
-    add(file.contents);
-  }
-  return digest->Finish();
-}
-
-void RemoveTemporaries(const TransferPlan& plan, const Location& directory,
-                       const WholeFiles& keep) {
-  for (const PlannedFile& file : plan.files) {
-    if (keep.count(file.name) > 0) continue;
-    directory.storage
-        ->Remove(JoinPath(directory.path, TemporaryName(file.name)))
-        .IgnoreError();
-  }
-}
-
-absl::Status CommitTemporaries(const TransferPlan& plan,
-                               const Location& directory,
-                               const TransferOptions& options) {
-  Storage& storage = *directory.storage;
-  for (const PlannedFile& file : plan.files) {
-    const std::string temporary =
-        JoinPath(directory.path, TemporaryName(file.name));
-    // An earlier run that was killed may have come this far.
-    WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
-                              storage.GetKind(temporary));
-    if (kind == Storage::Kind::kMissing) continue;
-    WINDLASS_RETURN_IF_ERROR(
-        storage.Rename(temporary, JoinPath(directory.path, file.name)));
-  }
-  for (const ClosingFile& file : plan.closing) {
-    WINDLASS_RETURN_IF_ERROR(WriteFile(storage,
-                                       JoinPath(directory.path, file.name),
-                                       file.contents, options.sync));
-    if (options.bytes_done != nullptr) {
-      options.bytes_done->fetch_add(file.contents.size());
-    }
-  }
-  if (!options.sync) return absl::OkStatus();
-  return storage.SyncDirectory(directory.path);
 }
 
 }  // namespace windlass

@@ -40,7 +40,10 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
     return absl::NotFoundError(absl::StrCat(
         location.path, ": no such file; name another, or the adapter"));
   }
-  return ReadModelConfig(location);
+  WINDLASS_ASSIGN_OR_RETURN(
+      const std::string text,
+      ReadFile(*location.storage, location.path, kMaxBytes));
+  return ModelConfig::Parse(text, location.path);
 }
 
 // An adapter, chosen and built, and what is asked of it.

@@ -1,15 +1,22 @@
 #include "windlass/io/in_place.h"
 
+#include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/digests.h"
 #include "windlass/io/parallel.h"
+#include "windlass/io/unfinished.h"
 
 namespace windlass {
 namespace {
@@ -18,14 +25,12 @@ constexpr int64_t kMaxJournalBytes = int64_t{1} << 32;
 
 struct Journal {
   std::string tag;
-  bool finished = false;
   InPlacePlan plan;
 };
 
 std::string Serialize(const Journal& journal) {
   Json json;
   json["tag"] = journal.tag;
-  json["finished"] = journal.finished;
   json["edits"] = Json::array();
   for (const InPlaceEdit& edit : journal.plan.edits) {
     Json item;
@@ -38,11 +43,12 @@ std::string Serialize(const Journal& journal) {
     json["edits"].push_back(std::move(item));
   }
   json["closing"] = Json::array();
-  for (const ClosingFile& file : journal.plan.closing) {
-    json["closing"].push_back(
-        {{"name", file.name}, {"contents", absl::Base64Escape(file.contents)}});
+  for (const InPlaceFile& file : journal.plan.closing) {
+    json["closing"].push_back({{"name", file.name},
+                               {"before", absl::Base64Escape(file.before)},
+                               {"after", absl::Base64Escape(file.after)}});
   }
-  return json.dump();
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 // A field that must be there.
@@ -52,8 +58,6 @@ bool Get(const Json& json, const char* field, T* out) {
   const Json& value = json[field];
   if constexpr (std::is_same_v<T, std::string>) {
     if (!value.is_string()) return false;
-  } else if constexpr (std::is_same_v<T, bool>) {
-    if (!value.is_boolean()) return false;
   } else {
     if (!value.is_number_integer()) return false;
   }
@@ -79,8 +83,7 @@ bool GetName(const Json& json, std::string* name) {
 
 std::optional<Journal> Parse(const Json& json) {
   Journal journal;
-  if (!Get(json, "tag", &journal.tag) ||
-      !Get(json, "finished", &journal.finished) || !json.contains("edits") ||
+  if (!Get(json, "tag", &journal.tag) || !json.contains("edits") ||
       !json.contains("closing")) {
     return std::nullopt;
   }
@@ -96,9 +99,9 @@ std::optional<Journal> Parse(const Json& json) {
     journal.plan.edits.push_back(std::move(edit));
   }
   for (const Json& item : json["closing"]) {
-    ClosingFile file;
-    if (!GetName(item, &file.name) ||
-        !GetBytes(item, "contents", &file.contents)) {
+    InPlaceFile file;
+    if (!GetName(item, &file.name) || !GetBytes(item, "before", &file.before) ||
+        !GetBytes(item, "after", &file.after)) {
       return std::nullopt;
     }
     journal.plan.closing.push_back(std::move(file));
@@ -106,145 +109,249 @@ std::optional<Journal> Parse(const Json& json) {
   return journal;
 }
 
-std::string JournalPath(const Location& folder) {
-  return JoinPath(folder.path, kJournalName);
+// The journal of that name; nullopt where there is none.
+absl::StatusOr<std::optional<Journal>> ReadJournal(const Location& folder,
+                                                   absl::string_view name) {
+  const std::string path = JoinPath(folder.path, name);
+  const absl::StatusOr<std::string> text =
+      ReadFile(*folder.storage, path, kMaxJournalBytes);
+  if (absl::IsNotFound(text.status())) return std::optional<Journal>();
+  if (!text.ok()) return text.status();
+  const absl::StatusOr<Json> json = ParseJson(*text);
+  if (!json.ok()) return Annotate(json.status(), path);
+  std::optional<Journal> journal = Parse(*json);
+  if (journal.has_value()) return journal;
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": expected a journal of Windlass"));
 }
 
-absl::Status WriteJournal(const Journal& journal, const Location& folder,
-                          bool sync) {
-  WINDLASS_RETURN_IF_ERROR(WriteFile(*folder.storage, JournalPath(folder),
-                                     Serialize(journal), sync));
-  if (!sync) return absl::OkStatus();
-  return folder.storage->SyncDirectory(folder.path);
+// The states of a file on its way, as its size and its beginning tell them.
+enum class EditState {
+  kNotBegun,  // as it was before
+  kBegun,     // has all its room; its beginning is old, new, or part of each
+  kChanged,   // none of these: it is not the file that the plan is for
+};
+
+// Whether each byte of `found` is that of one of the texts.
+bool IsMix(absl::string_view found, absl::string_view a, absl::string_view b) {
+  for (size_t i = 0; i < found.size(); ++i) {
+    const bool known = (i < a.size() && found[i] == a[i]) ||
+                       (i < b.size() && found[i] == b[i]);
+    if (!known) return false;
+  }
+  return true;
 }
 
-absl::StatusOr<bool> StartsWith(EditableFile& file, const std::string& start) {
-  if (file.size() < static_cast<int64_t>(start.size())) return false;
-  std::string found(start.size(), '\0');
+absl::StatusOr<std::string> ReadPart(EditableFile& file, int64_t begin,
+                                     int64_t size) {
+  std::string part(size, '\0');
   WINDLASS_RETURN_IF_ERROR(
-      file.ReadAt(0, absl::MakeSpan(&found[0], found.size())));
-  return found == start;
+      file.ReadAt(begin, absl::MakeSpan(&part[0], part.size())));
+  return part;
+}
+
+absl::StatusOr<EditState> FindState(const InPlaceEdit& edit,
+                                    EditableFile& file) {
+  // What the new beginning will cover.
+  const std::string covered = edit.old_start + edit.moved;
+  const int64_t covered_bytes = covered.size();
+  if (file.size() == edit.size && edit.size >= covered_bytes) {
+    WINDLASS_ASSIGN_OR_RETURN(const std::string found,
+                              ReadPart(file, 0, covered_bytes));
+    if (found == covered) return EditState::kNotBegun;
+  }
+  const int64_t room = edit.size + edit.insert;
+  const int64_t new_bytes = edit.new_start.size();
+  if (file.size() < room || file.size() > edit.size_after() ||
+      file.size() < new_bytes || new_bytes < edit.insert) {
+    return EditState::kChanged;
+  }
+  // Before they are written, inserted bytes may hold anything.
+  const int64_t begin = edit.insert;
+  WINDLASS_ASSIGN_OR_RETURN(const std::string found,
+                            ReadPart(file, begin, new_bytes - begin));
+  WINDLASS_ASSIGN_OR_RETURN(const std::string appended,
+                            ReadPart(file, room, file.size() - room));
+  const bool ours =
+      IsMix(found, covered, absl::string_view(edit.new_start).substr(begin)) &&
+      IsMix(appended, edit.moved, std::string(appended.size(), '\0'));
+  return ours ? EditState::kBegun : EditState::kChanged;
+}
+
+absl::Status Changed(const std::string& path) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      path,
+      ": found another file than the conversion in place was planned for"));
+}
+
+absl::Status CannotInsert(const absl::Status& status) {
+  return absl::FailedPreconditionError(
+      absl::StrCat(status.message(), "; convert into another folder instead"));
+}
+
+// Whether a plan, begun or not, can be carried out on what stands there: all is
+// looked at before a byte is written.
+absl::Status CheckFiles(const InPlacePlan& plan, const Location& folder) {
+  for (const InPlaceEdit& edit : plan.edits) {
+    const std::string path = JoinPath(folder.path, edit.name);
+    WINDLASS_ASSIGN_OR_RETURN(const auto file,
+                              folder.storage->OpenForEdit(path));
+    WINDLASS_ASSIGN_OR_RETURN(const EditState state, FindState(edit, *file));
+    if (state == EditState::kChanged) return Changed(path);
+    if (state == EditState::kBegun || edit.insert == 0) continue;
+    const absl::Status can = file->CheckInsert(edit.insert);
+    if (absl::IsUnimplemented(can)) return CannotInsert(can);
+    WINDLASS_RETURN_IF_ERROR(can);
+  }
+  for (const InPlaceFile& file : plan.closing) {
+    const std::string path = JoinPath(folder.path, file.name);
+    const auto found = ReadFile(*folder.storage, path, kMaxJournalBytes);
+    if (!found.ok()) return found.status();
+    if (*found != file.before && *found != file.after) return Changed(path);
+  }
+  return absl::OkStatus();
 }
 
 // Brings one file to its new state from wherever it is.
 absl::Status Apply(const InPlaceEdit& edit, const Location& folder, bool sync) {
+  if (edit.old_start == edit.new_start) return absl::OkStatus();
   const std::string path = JoinPath(folder.path, edit.name);
   WINDLASS_ASSIGN_OR_RETURN(const auto file, folder.storage->OpenForEdit(path));
-  if (file->size() == edit.size && edit.insert > 0) {
+  WINDLASS_ASSIGN_OR_RETURN(const EditState state, FindState(edit, *file));
+  if (state == EditState::kChanged) return Changed(path);
+  if (state == EditState::kNotBegun && edit.insert > 0) {
     WINDLASS_RETURN_IF_ERROR(file->InsertAtFront(edit.insert));
-  }
-  // A run that was killed may have appended a part.
-  if (file->size() < edit.size + edit.insert ||
-      file->size() > edit.size_after()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": found ", file->size(), " bytes, expected ",
-                     edit.size, " or ", edit.size_after(),
-                     "; the file was changed since the conversion began"));
   }
   WINDLASS_RETURN_IF_ERROR(file->WriteAt(edit.size + edit.insert, edit.moved));
   WINDLASS_RETURN_IF_ERROR(file->WriteAt(0, edit.new_start));
   return sync ? file->Sync() : absl::OkStatus();
 }
 
-// The first file alone, since it tells whether the file system can insert; the
-// others side by side.
-absl::Status ApplyAll(const std::vector<InPlaceEdit>& edits,
-                      const Location& folder, bool sync) {
-  if (edits.empty()) return absl::OkStatus();
-  WINDLASS_RETURN_IF_ERROR(Apply(edits[0], folder, sync));
+// Carries out what the folder's journal says, and makes a record of it.
+absl::Status Finish(const InPlacePlan& plan, const Location& folder,
+                    bool sync) {
+  const std::vector<InPlaceEdit>& edits = plan.edits;
+  // One that inserts goes first, alone: should the file system refuse after
+  // all, nothing has changed.
+  if (!edits.empty()) {
+    WINDLASS_RETURN_IF_ERROR(Apply(edits[0], folder, sync));
+  }
   std::vector<absl::Status> done(edits.size());
   ParallelFor(static_cast<int>(edits.size()) - 1,
               [&](int i) { done[i + 1] = Apply(edits[i + 1], folder, sync); });
-  for (const absl::Status& status : done) {
-    if (absl::IsUnimplemented(status)) {
-      return absl::FailedPreconditionError(status.message());
-    }
-    WINDLASS_RETURN_IF_ERROR(status);
+  for (const absl::Status& status : done) WINDLASS_RETURN_IF_ERROR(status);
+  for (const InPlaceFile& file : plan.closing) {
+    WINDLASS_RETURN_IF_ERROR(WriteFile(
+        *folder.storage, JoinPath(folder.path, file.name), file.after, sync));
   }
-  return absl::OkStatus();
+  if (sync) {
+    WINDLASS_RETURN_IF_ERROR(folder.storage->SyncDirectory(folder.path));
+  }
+  WINDLASS_RETURN_IF_ERROR(
+      folder.storage->Rename(JoinPath(folder.path, kJournalName),
+                             JoinPath(folder.path, kConvertedName)));
+  return sync ? folder.storage->SyncDirectory(folder.path) : absl::OkStatus();
 }
 
-absl::Status Finish(Journal journal, const Location& folder, bool sync) {
-  WINDLASS_RETURN_IF_ERROR(ApplyAll(journal.plan.edits, folder, sync));
-  for (const ClosingFile& file : journal.plan.closing) {
-    WINDLASS_RETURN_IF_ERROR(WriteFile(*folder.storage,
-                                       JoinPath(folder.path, file.name),
-                                       file.contents, sync));
-  }
-  journal.finished = true;
-  return WriteJournal(journal, folder, sync);
+// Where a tensor's bytes lie: only names change, so this tells which it is.
+using Place = std::pair<const ByteSource*, int64_t>;
+
+Place PlaceOf(const Tensor& tensor) {
+  const Extent extent = *tensor.source()->Verbatim();
+  return {extent.source.get(), extent.offset};
 }
 
-// Whether every file is as a finished journal left it.
-bool StillFinished(const Journal& journal, const Location& folder) {
-  for (const InPlaceEdit& edit : journal.plan.edits) {
-    const auto file =
-        folder.storage->OpenForEdit(JoinPath(folder.path, edit.name));
-    if (!file.ok() || (*file)->size() != edit.size_after()) return false;
-    const auto same = StartsWith(**file, edit.new_start);
-    if (!same.ok() || !*same) return false;
+// The digests of the tensors under their new names, where the folder has some.
+absl::StatusOr<std::optional<InPlaceFile>> RenameDigests(
+    const StateDict& tensors, const Checkpoint& input) {
+  const std::string path = JoinPath(input.folder.path, kDigestsName);
+  const auto text = ReadFile(*input.folder.storage, path, kMaxJournalBytes);
+  if (absl::IsNotFound(text.status())) return std::optional<InPlaceFile>();
+  if (!text.ok()) return text.status();
+  const absl::StatusOr<Digests> old = ParseDigests(*text);
+  if (!old.ok()) return Annotate(old.status(), path);
+  absl::flat_hash_map<Place, std::string> names;
+  for (const auto& [name, tensor] : input.tensors) {
+    if (tensor.bytes() > 0) names[PlaceOf(tensor)] = name;
   }
-  return true;
+  Digests renamed{old->kind, {}};
+  for (const auto& [name, tensor] : tensors) {
+    const auto known = names.find(PlaceOf(tensor));
+    const auto digest = old->tensors.find(
+        tensor.bytes() > 0 && known != names.end() ? known->second : name);
+    if (digest == old->tensors.end()) continue;
+    renamed.tensors[name] = {tensor.dtype(), tensor.shape(),
+                             digest->second.digest};
+  }
+  return InPlaceFile{kDigestsName, *text, SerializeDigests(renamed)};
 }
 
 }  // namespace
 
-absl::Status StartInPlace(const InPlacePlan& plan, const Location& folder,
-                          absl::string_view tag, bool sync) {
-  // Whatever can be known to fail fails here, before anything is written.
-  for (const InPlaceEdit& edit : plan.edits) {
-    const std::string path = JoinPath(folder.path, edit.name);
-    WINDLASS_ASSIGN_OR_RETURN(const auto file,
-                              folder.storage->OpenForEdit(path));
-    WINDLASS_ASSIGN_OR_RETURN(const bool same,
-                              StartsWith(*file, edit.old_start));
-    if (!same || file->size() != edit.size) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(path, ": the file was changed while it was read"));
-    }
-  }
-  Journal journal{std::string(tag), /*finished=*/false, plan};
-  absl::c_stable_sort(journal.plan.edits,
+absl::StatusOr<InPlacePlan> PlanInPlace(const StateDict& tensors,
+                                        const Checkpoint& input) {
+  WINDLASS_ASSIGN_OR_RETURN(InPlacePlan plan,
+                            FormatOf(input)->PlanInPlace(tensors, input));
+  WINDLASS_ASSIGN_OR_RETURN(std::optional<InPlaceFile> digests,
+                            RenameDigests(tensors, input));
+  if (digests.has_value()) plan.closing.push_back(*std::move(digests));
+  absl::c_stable_sort(plan.edits,
                       [](const InPlaceEdit& a, const InPlaceEdit& b) {
                         return a.insert > b.insert;
                       });
-  WINDLASS_RETURN_IF_ERROR(WriteJournal(journal, folder, sync));
-  absl::Status status = Finish(journal, folder, sync);
-  // The first insertion tells whether the file system can; nothing has changed
-  // where it cannot.
-  if (absl::IsUnimplemented(status)) {
-    folder.storage->Remove(JournalPath(folder)).IgnoreError();
-    return absl::FailedPreconditionError(absl::StrCat(
-        status.message(), "; convert into another folder instead"));
-  }
-  return status;
+  WINDLASS_RETURN_IF_ERROR(CheckFiles(plan, input.folder));
+  return plan;
 }
 
-absl::StatusOr<InPlaceState> ResumeInPlace(const Location& folder,
-                                           absl::string_view tag, bool sync) {
-  const std::string path = JournalPath(folder);
-  const absl::StatusOr<std::string> text =
-      ReadFile(*folder.storage, path, kMaxJournalBytes);
-  if (absl::IsNotFound(text.status())) return InPlaceState::kNone;
-  if (!text.ok()) return text.status();
-  const absl::StatusOr<Json> json = ParseJson(*text);
-  if (!json.ok()) return Annotate(json.status(), path);
-  std::optional<Journal> journal = Parse(*json);
-  if (!journal.has_value()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a journal"));
+absl::Status RenameInPlace(const InPlacePlan& plan, const Location& folder,
+                           absl::string_view tag, bool sync) {
+  WINDLASS_RETURN_IF_ERROR(CheckFiles(plan, folder));
+  WINDLASS_RETURN_IF_ERROR(
+      WriteFile(*folder.storage, JoinPath(folder.path, kJournalName),
+                Serialize(Journal{std::string(tag), plan}), sync));
+  if (sync) {
+    WINDLASS_RETURN_IF_ERROR(folder.storage->SyncDirectory(folder.path));
   }
-  if (journal->finished) {
-    return journal->tag == tag && StillFinished(*journal, folder)
-               ? InPlaceState::kFinished
-               : InPlaceState::kNone;
-  }
+  absl::Status done = Finish(plan, folder, sync);
+  if (!absl::IsUnimplemented(done)) return done;
+  folder.storage->Remove(JoinPath(folder.path, kJournalName)).IgnoreError();
+  return CannotInsert(done);
+}
+
+absl::StatusOr<bool> FinishInPlace(const Location& folder,
+                                   absl::string_view tag, bool sync) {
+  WINDLASS_ASSIGN_OR_RETURN(const std::optional<Journal> journal,
+                            ReadJournal(folder, kJournalName));
+  if (!journal.has_value()) return false;
   if (journal->tag != tag) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, ": found an unfinished conversion (", journal->tag,
-                     "), expected ", tag, "; run that one again first"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder.path, ": found an unfinished conversion in place (",
+        journal->tag, "), expected ", tag, "; run that one again first"));
   }
-  WINDLASS_RETURN_IF_ERROR(Finish(*std::move(journal), folder, sync));
-  return InPlaceState::kFinished;
+  WINDLASS_RETURN_IF_ERROR(CheckFiles(journal->plan, folder));
+  WINDLASS_RETURN_IF_ERROR(Finish(journal->plan, folder, sync));
+  return true;
+}
+
+absl::StatusOr<bool> IsConvertedInPlace(const Checkpoint& checkpoint,
+                                        absl::string_view tag) {
+  WINDLASS_ASSIGN_OR_RETURN(const std::optional<Journal> record,
+                            ReadJournal(checkpoint.folder, kConvertedName));
+  if (!record.has_value() || record->tag != tag) return false;
+  absl::flat_hash_map<absl::string_view, const InPlaceEdit*> edits;
+  for (const InPlaceEdit& edit : record->plan.edits) edits[edit.name] = &edit;
+  if (edits.size() != checkpoint.shards.size()) return false;
+  for (const Shard& shard : checkpoint.shards) {
+    const auto it = edits.find(shard.name);
+    if (it == edits.end() || shard.file->size() != it->second->size_after()) {
+      return false;
+    }
+    const std::string& start = it->second->new_start;
+    WINDLASS_ASSIGN_OR_RETURN(const std::string found,
+                              ReadRange(*shard.file, 0, start.size()));
+    if (found != start) return false;
+  }
+  return true;
 }
 
 }  // namespace windlass

@@ -438,6 +438,7 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
         input.folder.storage->OpenForRead(JoinPath(input.folder.path, name)));
     plan.transfer.files.push_back(
         VerbatimFile(name, Extent{file, 0, file->size()}));
+    plan.transfer.files.back().mode = file->mode();
     plan.inputs.push_back(std::move(file));
   }
   WINDLASS_RETURN_IF_ERROR(CheckApart(input, plan));

@@ -406,8 +406,8 @@ class LocalStorage : public Storage {
       return absl::FailedPreconditionError(absl::StrCat(
           path, ": found a link, expected a file of this folder's own"));
     }
-    WINDLASS_ASSIGN_OR_RETURN(
-        const int fd, OpenRegular(path, O_RDWR | O_NOFOLLOW, &info));
+    WINDLASS_ASSIGN_OR_RETURN(const int fd,
+                              OpenRegular(path, O_RDWR | O_NOFOLLOW, &info));
     FileDescriptor owned(fd);
     if (info.st_nlink > 1) {
       return absl::FailedPreconditionError(

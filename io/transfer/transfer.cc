@@ -205,8 +205,8 @@ class WorkQueue {
     }
     WINDLASS_RETURN_IF_ERROR(file.Close());
     const std::lock_guard<std::mutex> lock(mutex_);
-    whole_->emplace(file.plan.name, WholeFile{WholeFile::kTemporary,
-                                              std::move(file.digests)});
+    whole_->emplace(file.plan.name,
+                    WholeFile{WholeFile::kTemporary, std::move(file.digests)});
     return absl::OkStatus();
   }
 
@@ -339,7 +339,7 @@ class Worker {
       WINDLASS_ASSIGN_OR_RETURN(
           copied,
           file->CopyFrom(*segment.verbatim->source,
-                        segment.verbatim->offset + item.begin, size, to));
+                         segment.verbatim->offset + item.begin, size, to));
     }
     std::string digest;
     if (!copied) {

@@ -72,6 +72,13 @@ def windlass_deps():
         url = "https://github.com/Cyan4973/xxHash/archive/refs/tags/v0.8.3.tar.gz",
     )
     _archive(
+        name = "cli11",
+        build_file = "@windlass//third_party:cli11.BUILD.bazel",
+        sha256 = "f2d893a65c3b1324c50d4e682c0cdc021dd0477ae2c048544f39eed6654b699a",
+        strip_prefix = "CLI11-2.4.2",
+        url = "https://github.com/CLIUtils/CLI11/archive/refs/tags/v2.4.2.tar.gz",
+    )
+    _archive(
         name = "boringssl",
         sha256 = "ef73e453c2f60f37a8f1d30e0458da76ed6695f44768fb20067624205b076df6",
         strip_prefix = "boringssl-0.20250311.0",

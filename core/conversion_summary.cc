@@ -1,8 +1,10 @@
 #include "windlass/core/conversion_summary.h"
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 
@@ -28,11 +30,12 @@ class InputIndex {
   }
 
   // The tensor that holds the extent's first byte, marked as used; null where
-  // there is none.
-  const NamedTensor* Use(const Extent& extent) {
+  // there is none. `name` is that of the output which needs it.
+  const NamedTensor* Use(const Extent& extent, const std::string& name) {
     auto it = by_source_.find(extent.source.get());
     if (it == by_source_.end()) return nullptr;
     std::vector<Place>& places = it->second;
+    if (extent.size == 0) return UseEmpty(extent.offset, name, &places);
     auto place = std::upper_bound(places.begin(), places.end(), extent.offset,
                                   [](int64_t offset, const Place& place) {
                                     return offset < place.begin;
@@ -47,10 +50,7 @@ class InputIndex {
     std::vector<const NamedTensor*> unused;
     for (const auto& [source, places] : by_source_) {
       for (const Place& place : places) {
-        // Nothing of an empty tensor can be missing.
-        if (!place.used && place.end > place.begin) {
-          unused.push_back(place.tensor);
-        }
+        if (!place.used) unused.push_back(place.tensor);
       }
     }
     std::vector<std::string> names;
@@ -72,6 +72,27 @@ class InputIndex {
     bool used;
   };
 
+  // Several empty tensors may stand at one place: one that keeps its name is
+  // meant first.
+  static const NamedTensor* UseEmpty(int64_t offset, const std::string& name,
+                                     std::vector<Place>* places) {
+    auto first = std::lower_bound(places->begin(), places->end(), offset,
+                                  [](const Place& place, int64_t offset) {
+                                    return place.begin < offset;
+                                  });
+    Place* found = nullptr;
+    for (auto it = first; it != places->end() && it->end == offset; ++it) {
+      if (it->used) continue;
+      if (found == nullptr) found = &*it;
+      if (it->tensor->name != name) continue;
+      found = &*it;
+      break;
+    }
+    if (found == nullptr) return nullptr;
+    found->used = true;
+    return found->tensor;
+  }
+
   absl::flat_hash_map<const ByteSource*, std::vector<Place>> by_source_;
 };
 
@@ -83,14 +104,18 @@ ConversionSummary Summarize(const StateDict& in, const StateDict& out) {
   summary.tensors_out = out.size();
   for (const auto& [name, tensor] : in) summary.bytes_in += tensor.bytes();
   InputIndex inputs(in);
+  std::map<std::pair<DType, DType>, int64_t> casts;
   for (const auto& [name, tensor] : out) {
     summary.bytes_out += tensor.bytes();
     const NamedTensor* origin = nullptr;
     tensor.source()->VisitInputs([&](const Extent& extent) {
-      const NamedTensor* used = inputs.Use(extent);
+      const NamedTensor* used = inputs.Use(extent, name);
       if (origin == nullptr) origin = used;
       return true;
     });
+    if (origin != nullptr && origin->tensor.dtype() != tensor.dtype()) {
+      ++casts[{origin->tensor.dtype(), tensor.dtype()}];
+    }
     if (!tensor.source()->Verbatim().has_value()) {
       ++summary.computed;
     } else if (origin != nullptr && origin->name != name) {
@@ -98,6 +123,9 @@ ConversionSummary Summarize(const StateDict& in, const StateDict& out) {
     }
   }
   summary.dropped = inputs.Unused(in);
+  for (const auto& [dtypes, count] : casts) {
+    summary.casts.push_back({dtypes.first, dtypes.second, count});
+  }
   return summary;
 }
 

@@ -8,17 +8,29 @@
 #include <string>
 #include <vector>
 
+#include "windlass/core/dtype.h"
 #include "windlass/core/state_dict.h"
 
 namespace windlass {
+
+// How many tensors were cast from one dtype to another.
+struct DTypeCast {
+  DType from;
+  DType to;
+  int64_t count;
+};
 
 struct ConversionSummary {
   int64_t tensors_in = 0;
   int64_t tensors_out = 0;
   int64_t renamed = 0;   // the same bytes under another name or shape
   int64_t computed = 0;  // cast, transposed, merged...
-  // Inputs that no output takes bytes from.
+  // Inputs that no output takes bytes from, in the input's order.
   std::vector<std::string> dropped;
+  // Outputs by their dtype and that of the inputs that give their bytes, where
+  // the two differ. An output of several (a weight and its scale) counts once,
+  // by the first.
+  std::vector<DTypeCast> casts;
   int64_t bytes_in = 0;
   int64_t bytes_out = 0;
 };

@@ -3,10 +3,14 @@
 #include <cstdio>
 #include <string>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json.h"
+#include "windlass/core/version.h"
 #include "windlass/tools/command_line.h"
+#include "windlass/tools/process.h"
 
 namespace windlass {
 namespace {
@@ -52,17 +56,20 @@ Json ToJson(const AdapterInfo& info) {
 }
 
 int Main(int argc, char** argv) {
+  const Failure fail{"adapters", AsksForJson(argc, argv)};
   const absl::StatusOr<CommandLine> line =
-      CommandLine::Parse(argc, argv, kFlags);
-  if (!line.ok() || !line->arguments().empty()) {
-    PrintError("adapters",
-               line.ok() ? absl::InvalidArgumentError("expected no argument")
-                         : line.status());
-    return kExitUsage;
+      CommandLine::Parse(argc, argv, kFlags, {{"json", "markdown"}});
+  if (!line.ok()) return fail(line.status(), kExitUsage);
+  if (!line->arguments().empty()) {
+    return fail(absl::InvalidArgumentError("expected no argument"), kExitUsage);
   }
   if (line->Has("help")) {
     std::printf("Lists the registered adapters.\n\n  adapters --json\n\n%s",
                 FlagsHelp(kFlags).c_str());
+    return kExitDone;
+  }
+  if (line->Has("version")) {
+    std::printf("windlass %s\n", kVersion);
     return kExitDone;
   }
   if (line->Has("json")) {
@@ -85,4 +92,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace windlass
 
-int main(int argc, char** argv) { return windlass::Main(argc, argv); }
+int main(int argc, char** argv) {
+  windlass::PrepareProcess();
+  return windlass::FinishOutput("adapters", windlass::Main(argc, argv));
+}

@@ -1,25 +1,24 @@
 #include "windlass/tools/command_line.h"
 
-#include <getopt.h>
-#include <unistd.h>
+#include <algorithm>
 
-#include <cstdio>
-#include <cstdlib>
-#include <limits>
-#include <utility>
-
+#include "CLI/App.hpp"
+#include "CLI/Config.hpp"
+#include "CLI/Formatter.hpp"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "windlass/core/near_match.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
 namespace {
+
+constexpr Flag kCommonFlags[] = {{"help", nullptr, "this text"},
+                                 {"version", nullptr, "the version"}};
 
 absl::Status BadValue(const std::string& flag, absl::string_view found,
                       absl::string_view expected) {
@@ -29,57 +28,107 @@ absl::Status BadValue(const std::string& flag, absl::string_view found,
 
 absl::Status UnknownFlag(absl::string_view argument,
                          absl::Span<const Flag> flags) {
-  std::vector<std::string> known = {"--help"};
+  std::vector<std::string> known = {"--help", "--version"};
   for (const Flag& flag : flags) known.push_back(absl::StrCat("--", flag.name));
   const absl::string_view name = argument.substr(0, argument.find('='));
   return absl::InvalidArgumentError(
       absl::StrCat("unknown flag ", name, DidYouMean(name, known)));
 }
 
+// Adds the flag to the parser as it is: once each, with one value or none.
+CLI::Option* AddFlag(const Flag& flag, CLI::App* app) {
+  const std::string name = absl::StrCat(
+      "--", flag.name, flag.name == std::string("help") ? ",-h" : "");
+  CLI::Option* const option =
+      flag.value == nullptr ? app->add_flag(name) : app->add_option(name);
+  // Every value is taken as it is, and counted below.
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  if (flag.value != nullptr) option->expected(1)->allow_extra_args(false);
+  return option;
+}
+
+// What CLI11 says about a flag that lacks its value, or has one too many.
+absl::Status ParseFailure(const CLI::ParseError& error) {
+  return absl::InvalidArgumentError(error.what());
+}
+
 }  // namespace
 
-absl::StatusOr<CommandLine> CommandLine::Parse(int argc, char** argv,
-                                               absl::Span<const Flag> flags) {
-  std::vector<option> options;
-  for (const Flag& flag : flags) {
-    options.push_back(
-        {flag.name,
-         flag.value == nullptr ? optional_argument : required_argument, nullptr,
-         0});
+absl::StatusOr<CommandLine> CommandLine::Parse(
+    int argc, const char* const* argv, absl::Span<const Flag> flags,
+    absl::Span<const Conflict> conflicts) {
+  // CLI11 must not see what follows "--", nor take its words in turn: it reads
+  // the last one first.
+  const char* const* const end = argv + argc;
+  const char* const* const stop = std::find_if(
+      argv + std::min(argc, 1), end,
+      [](const char* word) { return word == absl::string_view("--"); });
+  std::vector<std::string> words(argv + std::min(argc, 1), stop);
+  std::reverse(words.begin(), words.end());
+
+  CLI::App app;
+  app.set_help_flag();
+  app.set_config();
+  app.allow_extras();
+  std::vector<std::pair<const Flag*, CLI::Option*>> options;
+  for (const Flag& flag : kCommonFlags) {
+    options.emplace_back(&flag, AddFlag(flag, &app));
   }
-  options.push_back({"help", no_argument, nullptr, 0});
-  options.push_back({nullptr, 0, nullptr, 0});
+  for (const Flag& flag : flags) {
+    options.emplace_back(&flag, AddFlag(flag, &app));
+  }
+  try {
+    app.parse(words);
+  } catch (const CLI::ParseError& error) {
+    return ParseFailure(error);
+  }
 
   CommandLine line;
-  opterr = 0;
-  optind = 0;
-  while (true) {
-    int index = -1;
-    // The leading ':' tells a missing value from an unknown flag.
-    const int found = getopt_long(argc, argv, ":", options.data(), &index);
-    if (found == -1) break;
-    const std::string argument = argv[optind - 1];
-    if (found == ':') {
-      return absl::InvalidArgumentError(
-          absl::StrCat(argument, ": expected a value"));
-    }
-    if (found == '?') return UnknownFlag(argument, flags);
-    line.values_[options[index].name] = optarg == nullptr ? "true" : optarg;
+  for (const std::string& word : app.remaining()) {
+    if (word.size() > 1 && word[0] == '-') return UnknownFlag(word, flags);
+    line.arguments_.push_back(word);
   }
-  line.arguments_.assign(argv + optind, argv + argc);
+  if (stop != end) line.arguments_.insert(line.arguments_.end(), stop + 1, end);
+  for (const auto& [flag, option] : options) {
+    if (option->count() == 0) continue;
+    const std::string name = absl::StrCat("--", flag->name);
+    if (option->count() > 1 && !flag->repeatable) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, ": found ", option->count(), " times"));
+    }
+    for (const std::string& value : option->results()) {
+      if (value.empty()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(name, ": expected a value, found none"));
+      }
+    }
+    line.values_[flag->name] = option->results();
+  }
+  for (const auto& [one, other] : conflicts) {
+    const auto is_on = [&line](const char* flag) {
+      return line.Has(flag) && line.Get(flag) != "false";
+    };
+    if (!is_on(one) || !is_on(other)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--", one, " and --", other, " mean nothing together"));
+  }
   return line;
 }
 
 std::string CommandLine::Get(const std::string& flag,
                              std::string fallback) const {
-  auto it = values_.find(flag);
-  return it == values_.end() ? std::move(fallback) : it->second;
+  const auto it = values_.find(flag);
+  return it == values_.end() ? fallback : it->second.back();
+}
+
+std::vector<std::string> CommandLine::GetAll(const std::string& flag) const {
+  const auto it = values_.find(flag);
+  return it == values_.end() ? std::vector<std::string>() : it->second;
 }
 
 absl::StatusOr<bool> CommandLine::GetBool(const std::string& flag) const {
   const std::string value = Get(flag, "false");
-  if (value == "true" || value == "1") return true;
-  if (value == "false" || value == "0") return false;
+  if (value == "true" || value == "false") return value == "true";
   return BadValue(flag, value, "true or false");
 }
 
@@ -87,7 +136,7 @@ absl::StatusOr<int64_t> CommandLine::GetInt(const std::string& flag,
                                             int64_t fallback, int64_t low,
                                             int64_t high) const {
   if (!Has(flag)) return fallback;
-  int64_t value;
+  int64_t value = 0;
   if (absl::SimpleAtoi(Get(flag), &value) && value >= low && value <= high) {
     return value;
   }
@@ -137,24 +186,15 @@ absl::StatusOr<int64_t> CommandLine::GetSize(const std::string& flag,
 
 std::string FlagsHelp(absl::Span<const Flag> flags) {
   std::string help;
-  for (const Flag& flag : flags) {
+  auto add = [&help](const Flag& flag) {
     const std::string left =
         flag.value == nullptr ? absl::StrCat("--", flag.name)
                               : absl::StrCat("--", flag.name, "=", flag.value);
     absl::StrAppendFormat(&help, "  %-29s %s\n", left, flag.help);
-  }
+  };
+  for (const Flag& flag : flags) add(flag);
+  for (const Flag& flag : kCommonFlags) add(flag);
   return help;
-}
-
-void EnterCallersDirectory() {
-  const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");
-  if (directory != nullptr && ::chdir(directory) != 0) std::perror(directory);
-}
-
-void PrintError(absl::string_view tool, const absl::Status& status) {
-  const std::string message = absl::StrReplaceAll(
-      std::string(status.message()), {{"\n", "\\n"}, {"\r", "\\r"}});
-  std::fprintf(stderr, "%s: %s\n", std::string(tool).c_str(), message.c_str());
 }
 
 }  // namespace windlass

@@ -1,12 +1,17 @@
-// Flags of the command line tools, as a table over getopt_long.
+// The command lines of the tools: a table of flags, parsed by CLI11.
+//
+// Flags are exact, stand anywhere, and are given once unless the table says
+// otherwise; "--" ends them. A flag with a value takes "--flag=value" or
+// "--flag value", one without "--flag", "--flag=true" or "--flag=false". Every
+// tool has -h, --help and --version.
 
 #ifndef WINDLASS_TOOLS_COMMAND_LINE_H_
 #define WINDLASS_TOOLS_COMMAND_LINE_H_
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,19 +26,26 @@ struct Flag {
   // What stands after "=" in the help; null for a flag that is given or not.
   const char* value;
   const char* help;
+  bool repeatable = false;
 };
+
+// Two flags that mean nothing together.
+using Conflict = std::pair<const char*, const char*>;
 
 // A parsed command line. Errors are InvalidArgument, meant for the user.
 class CommandLine {
  public:
-  // Flags may stand anywhere; "--" ends them. Every tool has --help.
-  static absl::StatusOr<CommandLine> Parse(int argc, char** argv,
-                                           absl::Span<const Flag> flags);
+  static absl::StatusOr<CommandLine> Parse(
+      int argc, const char* const* argv, absl::Span<const Flag> flags,
+      absl::Span<const Conflict> conflicts = {});
 
   bool Has(const std::string& flag) const { return values_.count(flag) > 0; }
   std::string Get(const std::string& flag, std::string fallback = "") const;
 
-  // "--flag", "--flag=true", "--flag=false"; false when not given.
+  // Of a repeatable flag, as often as it was given.
+  std::vector<std::string> GetAll(const std::string& flag) const;
+
+  // false when not given.
   absl::StatusOr<bool> GetBool(const std::string& flag) const;
 
   // A whole number within [low, high].
@@ -51,22 +63,12 @@ class CommandLine {
   const std::vector<std::string>& arguments() const { return arguments_; }
 
  private:
-  std::map<std::string, std::string> values_;
+  std::map<std::string, std::vector<std::string>> values_;
   std::vector<std::string> arguments_;
 };
 
 // The flags, a line each.
 std::string FlagsHelp(absl::Span<const Flag> flags);
-
-// Under `bazel run` a tool starts in a folder of Bazel's; relative paths are
-// meant from the user's.
-void EnterCallersDirectory();
-
-// Prints "tool: message" on stderr, on one line.
-void PrintError(absl::string_view tool, const absl::Status& status);
-
-// The exit codes of every tool.
-enum ExitCode { kExitDone = 0, kExitFailed = 1, kExitUsage = 2 };
 
 }  // namespace windlass
 

@@ -5,23 +5,29 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
-#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
-#include "windlass/core/json_fields.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor.h"
+#include "windlass/core/version.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/io/digests.h"
 #include "windlass/io/storage/storage.h"
 #include "windlass/io/transfer/digest.h"
 #include "windlass/tools/command_line.h"
+#include "windlass/tools/process.h"
 
 namespace windlass {
 namespace {
+
+constexpr Flag kFlags[] = {{"json", nullptr, "as JSON"}};
 
 absl::StatusOr<std::string> DigestOf(const Tensor& tensor, DigestKind kind) {
   const auto digest = Digest::Create(kind);
@@ -38,74 +44,110 @@ absl::StatusOr<std::string> DigestOf(const Tensor& tensor, DigestKind kind) {
   return digest->Finish();
 }
 
-// Prints each tensor that is not as it was; returns how many there are.
-absl::StatusOr<int> CountBad(const std::string& uri) {
-  WINDLASS_ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(uri));
-  const std::string path = JoinPath(checkpoint.folder.path, kDigestsName);
-  WINDLASS_ASSIGN_OR_RETURN(
-      const std::string text,
-      ReadFile(*checkpoint.folder.storage, path, int64_t{1} << 30));
-  WINDLASS_ASSIGN_OR_RETURN(const JsonFields fields,
-                            JsonFields::Parse(text, path));
-  WINDLASS_ASSIGN_OR_RETURN(const std::string name, fields.GetString("digest"));
-  const std::optional<DigestKind> kind = ParseDigestKind(name);
-  if (!kind.has_value() || *kind == DigestKind::kNone) {
-    return fields.WrongValue("digest", "xxh3 or sha256");
+struct Complaint {
+  std::string tensor;
+  std::string what;
+};
+
+absl::StatusOr<Digests> LoadDigests(const Location& folder) {
+  const std::string path = JoinPath(folder.path, kDigestsName);
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text,
+                            ReadFile(*folder.storage, path, int64_t{1} << 30));
+  absl::StatusOr<Digests> digests = ParseDigests(text);
+  if (!digests.ok()) return Annotate(digests.status(), path);
+  return digests;
+}
+
+// What is not as it was written: "found F32 [2], expected BF16 [2]"; empty for
+// nothing.
+absl::StatusOr<std::string> Compare(const Tensor& tensor,
+                                    const TensorDigest& expected,
+                                    DigestKind kind) {
+  if (tensor.dtype() != expected.dtype || tensor.shape() != expected.shape) {
+    return absl::StrCat("found ", tensor.ToString(), ", expected ",
+                        DTypeName(expected.dtype), " ",
+                        ShapeString(expected.shape));
   }
-  const JsonFields digests = fields.GetObject("tensors");
-  int bad = 0;
-  auto complain = [&bad](const std::string& tensor, const char* what) {
-    std::printf("%s: %s\n", tensor.c_str(), what);
-    ++bad;
-  };
-  for (const auto& [tensor_name, tensor] : checkpoint.tensors) {
-    if (!digests.Has(tensor_name)) {
-      complain(tensor_name, "no digest");
+  WINDLASS_ASSIGN_OR_RETURN(const std::string found, DigestOf(tensor, kind));
+  return found == expected.digest ? "" : "other bytes";
+}
+
+// Every tensor that is not as it was.
+absl::StatusOr<std::vector<Complaint>> FindBad(const Checkpoint& checkpoint,
+                                               const Digests& digests) {
+  std::vector<Complaint> bad;
+  for (const auto& [name, tensor] : checkpoint.tensors) {
+    const auto expected = digests.tensors.find(name);
+    if (expected == digests.tensors.end()) {
+      bad.push_back({name, "no digest"});
       continue;
     }
-    WINDLASS_ASSIGN_OR_RETURN(const std::string expected,
-                              digests.GetString(tensor_name));
-    WINDLASS_ASSIGN_OR_RETURN(const std::string found, DigestOf(tensor, *kind));
-    if (found != expected) complain(tensor_name, "other bytes");
+    WINDLASS_ASSIGN_OR_RETURN(std::string what,
+                              Compare(tensor, expected->second, digests.kind));
+    if (!what.empty()) bad.push_back({name, std::move(what)});
   }
-  for (const std::string& tensor_name : digests.Names()) {
-    if (!checkpoint.tensors.Contains(tensor_name)) {
-      complain(tensor_name, "missing");
-    }
-  }
-  if (bad == 0) {
-    std::printf("%d tensors are as they were written\n",
-                static_cast<int>(checkpoint.tensors.size()));
+  for (const auto& [name, expected] : digests.tensors) {
+    if (!checkpoint.tensors.Contains(name)) bad.push_back({name, "missing"});
   }
   return bad;
 }
 
-int Main(int argc, char** argv) {
-  EnterCallersDirectory();
-  const absl::StatusOr<CommandLine> line = CommandLine::Parse(argc, argv, {});
-  if (!line.ok()) {
-    PrintError("verify", line.status());
-    return kExitUsage;
+void Print(const Checkpoint& checkpoint, const std::vector<Complaint>& bad,
+           bool as_json) {
+  const int tensors = static_cast<int>(checkpoint.tensors.size());
+  if (as_json) {
+    Json json;
+    json["tensors"] = tensors;
+    json["bad"] = Json::array();
+    for (const Complaint& complaint : bad) {
+      json["bad"].push_back(
+          {{"tensor", complaint.tensor}, {"found", complaint.what}});
+    }
+    return PrintJson(json);
   }
+  for (const Complaint& complaint : bad) {
+    std::printf("%s: %s\n", OneLine(complaint.tensor).c_str(),
+                complaint.what.c_str());
+  }
+  if (bad.empty())
+    std::printf("%d tensors are as they were written\n", tensors);
+}
+
+int Main(int argc, char** argv) {
+  const Failure fail{"verify", AsksForJson(argc, argv)};
+  const absl::StatusOr<CommandLine> line =
+      CommandLine::Parse(argc, argv, kFlags);
+  if (!line.ok()) return fail(line.status(), kExitUsage);
   if (line->Has("help")) {
     std::printf(
         "Checks a checkpoint against the digests that convert --checksum "
-        "wrote.\n\n  verify FOLDER\n");
+        "wrote.\n\n  verify FOLDER\n\n%s",
+        FlagsHelp(kFlags).c_str());
+    return kExitDone;
+  }
+  if (line->Has("version")) {
+    std::printf("windlass %s\n", kVersion);
     return kExitDone;
   }
   if (line->arguments().size() != 1) {
-    PrintError("verify", absl::InvalidArgumentError("expected one folder"));
-    return kExitUsage;
+    return fail(absl::InvalidArgumentError("expected one folder"), kExitUsage);
   }
-  const absl::StatusOr<int> bad = CountBad(line->arguments()[0]);
-  if (!bad.ok()) {
-    PrintError("verify", bad.status());
-    return kExitFailed;
-  }
-  return *bad == 0 ? kExitDone : kExitFailed;
+  const absl::StatusOr<Checkpoint> checkpoint =
+      OpenCheckpoint(line->arguments()[0]);
+  if (!checkpoint.ok()) return fail(checkpoint.status());
+  const absl::StatusOr<Digests> digests = LoadDigests(checkpoint->folder);
+  if (!digests.ok()) return fail(digests.status());
+  const absl::StatusOr<std::vector<Complaint>> bad =
+      FindBad(*checkpoint, *digests);
+  if (!bad.ok()) return fail(bad.status());
+  Print(*checkpoint, *bad, line->Has("json"));
+  return bad->empty() ? kExitDone : kExitFailed;
 }
 
 }  // namespace
 }  // namespace windlass
 
-int main(int argc, char** argv) { return windlass::Main(argc, argv); }
+int main(int argc, char** argv) {
+  windlass::PrepareProcess();
+  return windlass::FinishOutput("verify", windlass::Main(argc, argv));
+}

@@ -38,7 +38,8 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
   if (kind == Storage::Kind::kMissing && request.config.empty()) {
     if (request.adapter != "auto") return ModelConfig();
     return absl::NotFoundError(absl::StrCat(
-        location.path, ": no such file; name another, or the adapter"));
+        location.path,
+        ": no such file; give another config, or an adapter by its name"));
   }
   WINDLASS_ASSIGN_OR_RETURN(
       const std::string text,

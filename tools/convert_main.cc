@@ -28,6 +28,7 @@
 #include "windlass/core/conversion_summary.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
+#include "windlass/core/json_fields.h"
 #include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/version.h"
@@ -129,6 +130,8 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
   request.adapter = line.Get("adapter", request.adapter);
   request.adapter_options =
       line.Get("adapter_options", request.adapter_options);
+  WINDLASS_RETURN_IF_ERROR(
+      JsonFields::Parse(request.adapter_options, "--adapter_options").status());
   request.config = line.Get("config");
   request.exclude_key_regex =
       line.Get("exclude_key_regex", request.exclude_key_regex);

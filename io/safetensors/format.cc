@@ -452,7 +452,8 @@ class SafetensorsFormat : public CheckpointFormat {
     if (found.index.empty()) return found;
     // Whoever replaces an index that cannot be read knows of no shard.
     const absl::StatusOr<WeightMap> index = ReadIndex(folder, found.index);
-    if (!index.ok()) return found;
+    if (absl::IsInvalidArgument(index.status())) return found;
+    if (!index.ok()) return index.status();
     for (const std::string& name : index->files) {
       if (absl::EndsWith(name, kSuffix)) found.shards.push_back(name);
     }

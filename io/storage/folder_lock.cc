@@ -24,7 +24,7 @@ namespace {
 
 // Ends with who holds the lock: the host, the process, and since when.
 constexpr char kHolderPrefix[] = ".windlass-lock-by-";
-constexpr char kTimeFormat[] = "%Y%m%dT%H%M%SZ";
+constexpr char kTimeFormat[] = "%E4Y%m%dT%H%M%SZ";
 
 absl::Status Errno(int error, const std::string& path) {
   const absl::Status status = absl::ErrnoToStatus(error, "locking the folder");

@@ -132,7 +132,7 @@ TEST_F(ConvertTest, ExplainsWhatIsMissing) {
   std::filesystem::permissions(in_, std::filesystem::perms::owner_all);
   std::filesystem::remove(in_ + "/config.json");
   ExpectFailure(Convert({"--to=native", in_, out_}), 1,
-                "--config=PATH or --adapter=NAME");
+                "give another config, or an adapter");
   EXPECT_EQ(
       Convert({"--to=native",
                absl::StrCat("--config=", kExample, "/config.json"), in_, out_})

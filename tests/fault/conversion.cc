@@ -1,6 +1,7 @@
 #include "windlass/tests/fault/conversion.h"
 
 #include <filesystem>
+#include <iterator>
 #include <utility>
 
 #include "gtest/gtest.h"
@@ -12,7 +13,8 @@
 namespace windlass {
 
 absl::Status RenameAndCast(const std::string& input, const std::string& output,
-                           const TransferOptions& options) {
+                           const SaveOptions& save,
+                           const TransferOptions& transfer) {
   WINDLASS_ASSIGN_OR_RETURN(const Checkpoint in, OpenCheckpoint(input));
   StateDict out;
   int i = 0;
@@ -22,15 +24,23 @@ absl::Status RenameAndCast(const std::string& input, const std::string& output,
         Cast(tensor, i++ % 2 == 0 ? DType::kF32 : tensor.dtype()));
     WINDLASS_RETURN_IF_ERROR(out.Insert("new." + name, std::move(changed)));
   }
-  WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan, PlanSave(out, in, output, {}));
-  return SaveCheckpoint(plan, options);
+  WINDLASS_ASSIGN_OR_RETURN(const SavePlan plan,
+                            PlanSave(out, in, output, save));
+  return SaveCheckpoint(plan, transfer);
+}
+
+std::map<std::string, std::string> ShownFiles(const std::string& folder) {
+  if (!std::filesystem::exists(folder)) return {};
+  std::map<std::string, std::string> files = ReadTestFolder(folder);
+  for (auto it = files.begin(); it != files.end();) {
+    it = it->first[0] == '.' ? files.erase(it) : std::next(it);
+  }
+  return files;
 }
 
 void ExpectNothingDamaged(const std::string& output,
                           const std::map<std::string, std::string>& whole) {
-  if (!std::filesystem::exists(output)) return;
-  for (const auto& [name, bytes] : ReadTestFolder(output)) {
-    if (name[0] == '.') continue;
+  for (const auto& [name, bytes] : ShownFiles(output)) {
     ASSERT_EQ(whole.count(name), 1u) << name;
     ASSERT_EQ(bytes, whole.at(name)) << name;
   }

@@ -1,14 +1,10 @@
 // kill -9 at random moments of the real tool, and the same command again. The
 // kernel survives, so nothing has to wait for the device (--nofsync).
 
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <filesystem>
-#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -17,11 +13,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/tests/fault/conversion.h"
+#include "windlass/tests/fault/processes.h"
 #include "windlass/tests/testing/files.h"
 #include "windlass/tests/testing/status_matchers.h"
 #include "windlass/tests/testing/tensors.h"
-
-extern char** environ;
 
 namespace windlass {
 namespace {
@@ -29,42 +25,8 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr int kKills = 50;
+constexpr int kKills = 100;
 constexpr char kConfig[] = R"({"architectures": ["Qwen3_5ForCausalLM"]})";
-
-// Starts a command whose messages go to `log`, and sends it a signal after a
-// while, unless it is done by then. Returns what waitpid says.
-int RunAndSignal(std::vector<std::string> arguments, int microseconds,
-                 int signal, const char* log = "/dev/null") {
-  std::vector<char*> argv;
-  for (std::string& argument : arguments) argv.push_back(&argument[0]);
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null",
-                                   O_WRONLY, 0);
-  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, log,
-                                   O_WRONLY | O_CREAT | O_TRUNC, 0666);
-  pid_t child;
-  EXPECT_EQ(
-      ::posix_spawn(&child, argv[0], &actions, nullptr, argv.data(), environ),
-      0);
-  posix_spawn_file_actions_destroy(&actions);
-  ::usleep(microseconds);
-  ::kill(child, signal);
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return status;
-}
-
-// What a folder shows: hidden files are our own business.
-std::map<std::string, std::string> Shown(const std::string& folder) {
-  std::map<std::string, std::string> files = ReadTestFolder(folder);
-  for (auto it = files.begin(); it != files.end();) {
-    it = it->first[0] == '.' ? files.erase(it) : std::next(it);
-  }
-  return files;
-}
 
 class KillTest : public ::testing::Test {
  protected:
@@ -95,6 +57,11 @@ class KillTest : public ::testing::Test {
     EXPECT_EQ(RunCommand({"tools/convert", "--to=native", In(), Expected()})
                   .exit_code,
               0);
+    std::vector<StateDict> old(1);
+    old[0]
+        .Insert("old", RandomTensor(DType::kF32, {100}, &random))
+        .IgnoreError();
+    WriteTestCheckpoint(old_, old, "{\"old\": 1}");
   }
   ~KillTest() override { std::filesystem::remove_all(folder_); }
 
@@ -102,27 +69,41 @@ class KillTest : public ::testing::Test {
   std::string Expected() const { return folder_ + "/expected"; }
 
   const std::string folder_ = MakeTestFolder();
+  // Another checkpoint, to be converted over.
+  const std::string old_ = folder_ + "/old";
 };
 
+// Killed, resumed, killed, resumed; into an empty folder and over a checkpoint.
 TEST_F(KillTest, TheSameCommandAgainMakesAConversionWhole) {
   const auto input = ReadTestFolder(In());
   const auto expected = ReadTestFolder(Expected());
   std::mt19937 random(13);
   for (int i = 0; i < kKills; ++i) {
+    SCOPED_TRACE(i);
+    const bool resume = i % 2 == 1;
+    const bool overwrite = i % 4 >= 2;
     const std::string out = absl::StrCat(folder_, "/out", i);
     std::vector<std::string> command = {"tools/convert", "--nofsync",
-                                        "--to=native", In(), out};
-    if (i % 2 == 1) command.insert(command.begin() + 1, "--resume");
-    RunAndSignal(command, random() % 25000, SIGKILL);
-    // It may have come through; then there is nothing to repair.
-    const bool done =
-        std::filesystem::exists(out) && ReadTestFolder(out) == expected;
-    if (!done) {
-      const CommandResult again = RunCommand(command);
-      ASSERT_EQ(again.exit_code, 0) << again.err;
+                                        "--to=native"};
+    if (overwrite) {
+      std::filesystem::copy(old_, out);
+      command.push_back("--overwrite");
     }
-    ASSERT_EQ(ReadTestFolder(out), expected) << i;
-    ASSERT_EQ(ReadTestFolder(In()), input) << i;
+    command.push_back(In());
+    command.push_back(out);
+    RunAndSignal(command, random() % 25000, SIGKILL);
+    if (resume) command.insert(command.begin() + 1, "--resume");
+    for (int again = random() % 3; again > 0; --again) {
+      RunAndSignal(command, random() % 25000, SIGKILL);
+    }
+    const CommandResult last = RunCommand(command);
+    // Where a run came through there is nothing to repair.
+    if (last.exit_code != 0) {
+      ASSERT_FALSE(resume || overwrite) << last.err;
+      ASSERT_THAT(last.err, HasSubstr("expected an empty folder"));
+    }
+    ASSERT_EQ(ReadTestFolder(out), expected);
+    ASSERT_EQ(ReadTestFolder(In()), input);
     std::filesystem::remove_all(out);
   }
 }
@@ -137,9 +118,8 @@ TEST_F(KillTest, AnInterruptStopsCleanlyAndSaysHowToGoOn) {
   for (int caught = 0; caught < 5;) {
     std::vector<std::string> command = {"tools/convert", "--to=native", In(),
                                         out};
-    const int status =
-        RunAndSignal(command, random() % 25000,
-                     caught % 2 == 0 ? SIGINT : SIGTERM, log.c_str());
+    const int status = RunAndSignal(command, random() % 25000,
+                                    caught % 2 == 0 ? SIGINT : SIGTERM, log);
     if (WIFEXITED(status) && WEXITSTATUS(status) != 0) {
       ++caught;
       EXPECT_THAT(ReadTestFile(log),
@@ -173,11 +153,11 @@ TEST_F(KillTest, TheSameCommandAgainConvertsInPlaceOnce) {
       ASSERT_EQ(Difference(Sorted(found.tensors), Sorted(expected.tensors)), "")
           << i;
     }
-    ASSERT_EQ(Shown(copy).size(), Shown(In()).size());
+    ASSERT_EQ(ShownFiles(copy).size(), ShownFiles(In()).size());
     // And once more: nothing changes any more.
-    const auto before = Shown(copy);
+    const auto before = ShownFiles(copy);
     ASSERT_EQ(RunCommand(command).exit_code, 0);
-    ASSERT_EQ(Shown(copy), before);
+    ASSERT_EQ(ShownFiles(copy), before);
     std::filesystem::remove_all(copy);
   }
 }

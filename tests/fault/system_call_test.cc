@@ -123,7 +123,7 @@ class SystemCallTest : public ::testing::Test {
   absl::Status Convert(const std::string& output, DigestKind digest) {
     TransferOptions options;
     options.digest = digest;
-    return RenameAndCast(In(), output, options);
+    return RenameAndCast(In(), output, {}, options);
   }
 
   const std::string folder_ = MakeTestFolder();

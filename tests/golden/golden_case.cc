@@ -38,7 +38,7 @@ class Case {
         JsonFields::Parse(golden.json_["options"].dump(), "options"));
     WINDLASS_ASSIGN_OR_RETURN(const AdapterInfo* by_config,
                               AdapterRegistry::FindByConfig(config));
-    if (by_config->name != golden.json_["adapter"]) {
+    if (by_config->name != golden.json_["adapter"].get<std::string>()) {
       return absl::InternalError(
           absl::StrCat("the config selects adapter ", by_config->name));
     }
@@ -164,14 +164,13 @@ class Case {
 
 void Find(Storage& storage, const std::string& folder,
           std::vector<std::string>* found) {
-  const auto names = storage.List(folder);
-  if (!names.ok()) return;
-  for (const std::string& name : *names) {
-    const std::string path = JoinPath(folder, name);
-    if (name == "case.json") {
+  const auto entries = storage.List(folder);
+  if (!entries.ok()) return;
+  for (const Storage::Entry& entry : *entries) {
+    if (entry.name == "case.json") {
       found->push_back(folder);
-    } else if (storage.GetKind(path).value() == Storage::Kind::kDirectory) {
-      Find(storage, path, found);
+    } else if (entry.kind == Storage::Kind::kDirectory) {
+      Find(storage, JoinPath(folder, entry.name), found);
     }
   }
 }

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "windlass/tests/golden/golden_case.h"
-#include "windlass/tools/command_line.h"
+#include "windlass/tools/process.h"
 
 int main(int argc, char** argv) {
-  windlass::EnterCallersDirectory();
+  windlass::PrepareProcess();
   if (argc != 2) {
     std::fprintf(stderr, "runner: expected a folder of golden cases\n");
     return windlass::kExitUsage;

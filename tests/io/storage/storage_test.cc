@@ -2,7 +2,12 @@
 
 #include "windlass/io/storage/storage.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -13,8 +18,11 @@
 namespace windlass {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::Field;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 class StorageTest : public ::testing::TestWithParam<std::string> {
  protected:
@@ -62,7 +70,7 @@ TEST_P(StorageTest, ARangeCopiedByTheStorageIsTheSame) {
   for (int64_t from : {4096, 0, 5}) {
     for (int64_t to : {0, 4096, 5}) {
       const int64_t size = text.size() - from - 3;
-      ASSERT_OK_AND_ASSIGN(auto out, storage().Create(Path("to")));
+      ASSERT_OK_AND_ASSIGN(auto out, CreateNew(storage(), Path("to")));
       ASSERT_OK(out->Allocate(to + size));
       ASSERT_OK_AND_ASSIGN(const bool copied,
                            out->CopyFrom(*in, from, size, to));
@@ -82,11 +90,49 @@ TEST_P(StorageTest, DoesNotCopyFromAStrangersSource) {
   EXPECT_FALSE(out->CopyFrom(source, 0, 10, 0).value());
 }
 
-TEST_P(StorageTest, ListsSortedNames) {
-  for (const char* name : {"b", "a", "c"}) {
+TEST_P(StorageTest, ListsNamesSortedWithKindsAndSizes) {
+  for (const char* name : {"b", "a", "c/d"}) {
+    ASSERT_OK(storage().MakeDirectory(DirName(Path(name))));
     ASSERT_OK(WriteFile(storage(), Path(name), name));
   }
-  EXPECT_THAT(storage().List(root_.path).value(), ElementsAre("a", "b", "c"));
+  EXPECT_THAT(
+      storage().List(root_.path).value(),
+      ElementsAre(
+          AllOf(Field(&Storage::Entry::name, "a"),
+                Field(&Storage::Entry::kind, Storage::Kind::kFile),
+                Field(&Storage::Entry::size, 1)),
+          Field(&Storage::Entry::name, "b"),
+          AllOf(Field(&Storage::Entry::name, "c"),
+                Field(&Storage::Entry::kind, Storage::Kind::kDirectory))));
+}
+
+TEST_P(StorageTest, CreatesOnlyWhereNothingStands) {
+  ASSERT_OK(WriteFile(storage(), Path("f"), "old"));
+  EXPECT_THAT(storage().Create(Path("f")),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("f: ")));
+  EXPECT_EQ(ReadFile(storage(), Path("f"), 10).value(), "old");
+  ASSERT_OK_AND_ASSIGN(auto file, CreateNew(storage(), Path("f")));
+  ASSERT_OK(file->Close());
+  EXPECT_EQ(ReadFile(storage(), Path("f"), 10).value(), "");
+}
+
+TEST_P(StorageTest, OneHoldsAFolderAloneOrManyShareIt) {
+  ASSERT_OK(storage().MakeDirectory(root_.path));
+  const auto busy =
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("in use by"));
+  ASSERT_OK_AND_ASSIGN(auto alone,
+                       storage().Lock(root_.path, LockMode::kExclusive));
+  EXPECT_THAT(storage().Lock(root_.path, LockMode::kExclusive), busy);
+  EXPECT_THAT(storage().Lock(root_.path, LockMode::kShared), busy);
+  alone.reset();
+  ASSERT_OK_AND_ASSIGN(auto one, storage().Lock(root_.path, LockMode::kShared));
+  ASSERT_OK_AND_ASSIGN(auto two, storage().Lock(root_.path, LockMode::kShared));
+  EXPECT_THAT(storage().Lock(root_.path, LockMode::kExclusive), busy);
+  one.reset();
+  EXPECT_THAT(storage().Lock(root_.path, LockMode::kExclusive), busy);
+  two.reset();
+  ASSERT_OK(storage().Lock(root_.path, LockMode::kExclusive).status());
+  EXPECT_THAT(storage().List(root_.path).value(), IsEmpty());
 }
 
 TEST_P(StorageTest, RenamesOverAFileAndRemoves) {
@@ -116,10 +162,8 @@ TEST_P(StorageTest, NamesWhatIsMissing) {
 TEST_P(StorageTest, NoticesATruncatedInput) {
   ASSERT_OK(WriteFile(storage(), Path("f"), "0123456789"));
   ASSERT_OK_AND_ASSIGN(auto in, storage().OpenForRead(Path("f")));
-  ASSERT_OK_AND_ASSIGN(auto again, storage().Create(Path("f")));
-  ASSERT_OK(again->WriteAt(0, {'x'}));
-  ASSERT_OK(again->Close());
-  if (GetParam() == "mem://") return;  // a new file there, as after a rename
+  if (GetParam() == "mem://") return;  // nothing can truncate a file there
+  WriteTestFile(Path("f"), "x");
   EXPECT_THAT(
       in->CheckUnchanged(),
       StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("changed")));
@@ -133,6 +177,93 @@ INSTANTIATE_TEST_SUITE_P(All, StorageTest,
                          [](const ::testing::TestParamInfo<std::string>& info) {
                            return info.param.substr(0, info.param.find(':'));
                          });
+
+// What only local files can be.
+class LocalStorageTest : public ::testing::Test {
+ protected:
+  ~LocalStorageTest() override { std::filesystem::remove_all(folder_); }
+
+  std::string Path(absl::string_view name) const {
+    return absl::StrCat(folder_, "/", name);
+  }
+
+  Storage& storage_ = *ResolveLocation("/")->storage;
+  const std::string folder_ = MakeTestFolder();
+};
+
+TEST_F(LocalStorageTest, RefusesWhatIsNoFileAtOnce) {
+  ASSERT_EQ(::mkfifo(Path("fifo").c_str(), 0666), 0);
+  std::filesystem::create_symlink("fifo", Path("link"));
+  std::filesystem::create_symlink("nowhere", Path("dangling"));
+  for (const auto& [path, what] :
+       {std::make_pair(Path("fifo"), "a FIFO"),
+        std::make_pair(Path("link"), "a FIFO"),
+        std::make_pair(std::string("/dev/zero"), "a device"),
+        std::make_pair(folder_, "a folder")}) {
+    const auto refused =
+        StatusIs(absl::StatusCode::kInvalidArgument,
+                 HasSubstr(absl::StrCat(path, ": found ", what)));
+    EXPECT_THAT(storage_.OpenForRead(path), refused);
+    if (path == Path("link")) continue;
+    EXPECT_THAT(storage_.OpenForEdit(path), refused);
+  }
+  EXPECT_THAT(storage_.OpenForRead(std::string("a\0b", 3)),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NUL")));
+  EXPECT_THAT(storage_.List(folder_).value(),
+              ElementsAre(Field(&Storage::Entry::kind, Storage::Kind::kMissing),
+                          Field(&Storage::Entry::kind, Storage::Kind::kOther),
+                          Field(&Storage::Entry::kind, Storage::Kind::kOther)));
+}
+
+TEST_F(LocalStorageTest, NeverWritesThroughALink) {
+  WriteTestFile(Path("precious"), "precious");
+  std::filesystem::create_symlink("precious", Path("link"));
+  std::filesystem::create_symlink("new", Path("dangling"));
+  EXPECT_FALSE(storage_.Create(Path("link")).ok());
+  EXPECT_FALSE(storage_.Create(Path("dangling")).ok());
+  for (const char* name : {"link", "dangling"}) {
+    ASSERT_OK(WriteFile(storage_, Path(name), "x"));
+    EXPECT_FALSE(std::filesystem::is_symlink(Path(name)));
+  }
+  std::filesystem::create_symlink("precious", Path(TemporaryName("f")));
+  ASSERT_OK(WriteFile(storage_, Path("f"), "x"));
+  EXPECT_EQ(ReadTestFile(Path("precious")), "precious");
+  EXPECT_FALSE(std::filesystem::exists(Path("new")));
+}
+
+TEST_F(LocalStorageTest, TakesOverWhatADeadHolderLeft) {
+  WriteTestFile(Path(".windlass-lock"), "");
+  WriteTestFile(Path(".windlass-lock-by-host-1-20260101T000000Z"), "");
+  ASSERT_OK_AND_ASSIGN(auto lock, storage_.Lock(folder_, LockMode::kExclusive));
+  EXPECT_THAT(storage_.Lock(folder_, LockMode::kShared),
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr(absl::StrCat(folder_, ": in use by process ",
+                                              ::getpid()))));
+  lock.reset();
+  EXPECT_TRUE(ReadTestFolder(folder_).empty());
+  EXPECT_THAT(storage_.Lock(Path("nowhere"), LockMode::kShared),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("nowhere")));
+}
+
+TEST_F(LocalStorageTest, LongNamesHaveTemporariesOfTheirOwn) {
+  const std::string a(250, 'x');
+  std::string b = a;
+  b.back() = 'y';
+  EXPECT_NE(TemporaryName(a), TemporaryName(b));
+  EXPECT_LE(TemporaryName(a).size(), 255u);
+  ASSERT_OK(WriteFile(storage_, Path(a), "a"));
+  EXPECT_EQ(ReadTestFile(Path(a)), "a");
+}
+
+TEST_F(LocalStorageTest, SetsPermissionsAsFarAsTheUmaskAllows) {
+  const mode_t before = ::umask(027);
+  ASSERT_OK_AND_ASSIGN(auto file, storage_.Create(Path("f")));
+  ASSERT_OK(file->SetMode(0755));
+  ASSERT_OK(file->Close());
+  ::umask(before);
+  ASSERT_OK_AND_ASSIGN(auto in, storage_.OpenForRead(Path("f")));
+  EXPECT_EQ(in->mode(), 0750);
+}
 
 TEST(ResolveLocationTest, ListsTheKnownSchemes) {
   EXPECT_THAT(ResolveLocation("ftp://x"),

@@ -43,7 +43,8 @@ CLI::Option* AddFlag(const Flag& flag, CLI::App* app) {
       flag.value == nullptr ? app->add_flag(name) : app->add_option(name);
   // Every value is taken as it is, and counted below.
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  if (flag.value != nullptr) option->expected(1)->allow_extra_args(false);
+  option->expected(flag.value == nullptr ? 0 : 1);
+  option->allow_extra_args(false);
   return option;
 }
 
@@ -64,6 +65,13 @@ absl::StatusOr<CommandLine> CommandLine::Parse(
       argv + std::min(argc, 1), end,
       [](const char* word) { return word == absl::string_view("--"); });
   std::vector<std::string> words(argv + std::min(argc, 1), stop);
+  for (const std::string& word : words) {
+    // CLI11 would take the next word.
+    if (absl::StartsWith(word, "--") && word.find('=') == word.size() - 1) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(word, ": expected a value, found none"));
+    }
+  }
   std::reverse(words.begin(), words.end());
 
   CLI::App app;

@@ -51,7 +51,7 @@ constexpr Flag kFlags[] = {
     {"ep_size", "N", "write only one of N expert-parallel ranks' share"},
     {"ep_rank", "K", "which one, from 0"},
     {"max_shard_size", "5GB", "fill new shards, not the input's"},
-    {"v4_compatible", "true|false", "expert LoRA with a key an expert"},
+    {"v4_compatible", nullptr, "expert LoRA with a key an expert"},
     {"threads", "N", "the cores, 8 at most, when not given"},
     {"in_place", nullptr, "rewrite INPUT's headers; only names may change"},
     {"resume", nullptr, "go on where a killed conversion stopped"},

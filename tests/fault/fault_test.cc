@@ -20,6 +20,7 @@
 #include "windlass/io/in_place.h"
 #include "windlass/io/save.h"
 #include "windlass/io/storage/storage.h"
+#include "windlass/io/unfinished.h"
 #include "windlass/tests/fault/conversion.h"
 #include "windlass/tests/fault/faulty_storage.h"
 #include "windlass/tests/testing/files.h"
@@ -242,8 +243,8 @@ TEST_F(FaultTest, CrashesAnywhereAreRepairedByOverwritingAndResuming) {
 
 // One file's header has room, one's grows over its first tensors, one's needs
 // the file to grow in front.
-TEST_F(FaultTest, AFaultAnywhereInPlaceIsRepairedByRunningAgain) {
-  std::mt19937 random(12);
+void WriteShardsToRename(const std::string& folder, int seed) {
+  std::mt19937 random(seed);
   std::vector<StateDict> shards(3);
   for (int shard = 0; shard < 3; ++shard) {
     ASSERT_OK(shards[shard].Insert(
@@ -252,14 +253,18 @@ TEST_F(FaultTest, AFaultAnywhereInPlaceIsRepairedByRunningAgain) {
     ASSERT_OK(shards[shard].Insert(absl::StrCat("second", shard),
                                    RandomTensor(DType::kBF16, {500}, &random)));
   }
-  WriteTestCheckpoint(Path("shards"), shards, "{}");
-  const std::string roomy = Path("shards/model-00001-of-00003.safetensors");
+  WriteTestCheckpoint(folder, shards, "{}");
+  const std::string roomy = folder + "/model-00001-of-00003.safetensors";
   const std::string bytes = ReadTestFile(roomy);
   const int64_t header = static_cast<unsigned char>(bytes[0]);
   ASSERT_EQ(bytes[1], 0);
   WriteTestFile(roomy,
                 std::string("\0\1\0\0\0\0\0\0", 8) + bytes.substr(8, header) +
                     std::string(256 - header, ' ') + bytes.substr(8 + header));
+}
+
+TEST_F(FaultTest, AFaultAnywhereInPlaceIsRepairedByRunningAgain) {
+  WriteShardsToRename(Path("shards"), 12);
   ASSERT_OK_AND_ASSIGN(const Checkpoint before, OpenCheckpoint(Path("shards")));
   const StateDict expected = Sorted(Renamed(before.tensors));
 
@@ -291,6 +296,75 @@ TEST_F(FaultTest, AFaultAnywhereInPlaceIsRepairedByRunningAgain) {
     }
     EXPECT_GT(failures, 30);
   }
+}
+
+// Killed in place at every call, and killed again when it goes on.
+TEST_F(FaultTest, CrashesAnywhereInPlaceAreRepaired) {
+  WriteShardsToRename(Path("shards"), 12);
+  ASSERT_OK_AND_ASSIGN(const Checkpoint before, OpenCheckpoint(Path("shards")));
+  const StateDict expected = Sorted(Renamed(before.tensors));
+  bool done = false;
+  for (int at = 0; !done; ++at) {
+    done = true;
+    for (int again = at % Stride();; again += Stride()) {
+      SCOPED_TRACE(absl::StrCat("call ", at, ", and then call ", again));
+      const std::string copy = Path("copy");
+      std::filesystem::remove_all(copy);
+      std::filesystem::copy(Path("shards"), copy);
+      TheFaults().Set(at, true, absl::StatusCode::kUnavailable);
+      ConvertInPlace(copy).IgnoreError();
+      done = done && !TheFaults().reached();
+      TheFaults().Set(again, true, absl::StatusCode::kUnavailable);
+      ConvertInPlace(copy).IgnoreError();
+      const bool reached = TheFaults().reached();
+      TheFaults().Clear();
+      // A half-written checkpoint is nobody's input.
+      const auto open = OpenCheckpoint(copy);
+      if (open.ok()) {
+        const std::string difference =
+            Difference(Sorted(open->tensors), expected);
+        ASSERT_TRUE(difference.empty() ||
+                    Difference(open->tensors, before.tensors).empty());
+      }
+      ASSERT_OK(ConvertInPlace(copy));
+      ASSERT_OK_AND_ASSIGN(const Checkpoint after, OpenCheckpoint(copy));
+      ASSERT_EQ(Difference(Sorted(after.tensors), expected), "");
+      if (!reached) break;
+    }
+  }
+}
+
+// Whatever a crash left, files that were put there since are not patched.
+TEST_F(FaultTest, InPlaceAFileThatWasExchangedIsRefusedUntouched) {
+  WriteShardsToRename(Path("shards"), 12);
+  WriteShardsToRename(Path("others"), 13);
+  int refused = 0;
+  bool reached = true;
+  for (int at = 0; reached; ++at) {
+    for (int shard = 1; shard <= 3; ++shard) {
+      SCOPED_TRACE(absl::StrCat("call ", at, ", shard ", shard));
+      const std::string name =
+          absl::StrCat("/model-0000", shard, "-of-00003.safetensors");
+      const std::string copy = Path("copy");
+      std::filesystem::remove_all(copy);
+      std::filesystem::copy(Path("shards"), copy);
+      TheFaults().Set(at, true, absl::StatusCode::kUnavailable);
+      ConvertInPlace(copy).IgnoreError();
+      reached = TheFaults().reached();
+      TheFaults().Clear();
+      std::string other = ReadTestFile(Path("others") + name);
+      other[8 + 20] ^= 1;  // a name of its own
+      WriteTestFile(copy + name, other);
+      const auto before = ReadTestFolder(copy);
+      const absl::Status status = ConvertInPlace(copy);
+      if (before.count(kJournalName) == 0) continue;
+      ++refused;
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr("found another file")));
+      EXPECT_EQ(ReadTestFolder(copy), before);
+    }
+  }
+  EXPECT_GT(refused, 20);
 }
 
 TEST_F(FaultTest, ResumingKeepsWholeFilesAndDistrustsOthers) {

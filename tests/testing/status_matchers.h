@@ -34,6 +34,13 @@ MATCHER_P2(StatusIs, code, message, "") {
              message, std::string(StatusOf(arg).message()), result_listener);
 }
 
+// An OK StatusOr whose value matches.
+MATCHER_P(IsOkAndHolds, value, "") {
+  *result_listener << arg.status().ToString();
+  return arg.ok() &&
+         ::testing::ExplainMatchResult(value, *arg, result_listener);
+}
+
 }  // namespace windlass
 
 #define ASSERT_OK(expression) ASSERT_THAT(expression, ::windlass::IsOk())

@@ -46,9 +46,27 @@ struct Checkpoint {
   std::vector<Shard> shards;
   // The file that says which tensor lies in which shard; empty for none.
   std::string index_name;
-  // Files that belong to the model but hold no tensors (config.json, the
-  // tokenizer's, chat templates, code), by name.
+  // What the index says beside that: names and their JSON.
+  std::vector<std::pair<std::string, std::string>> index_metadata;
+  // A single file was opened, and others of its folder speak of its tensors or
+  // hold the rest of them: an index names it, or it is one of a numbered
+  // family.
+  bool is_part = false;
+  // Files of the format in the folder that are no part of this checkpoint
+  // (adapters, consolidated.safetensors, variants), by name.
+  std::vector<std::string> left_out;
+  // Files that belong to the model but hold none of its tensors (config.json,
+  // the tokenizer's, chat templates, code): paths in the folder, some of them
+  // in a folder of their own ("1_Pooling/config.json").
   std::vector<std::string> side_files;
+  // What else lies in the folder and does not go along; "original/" for a
+  // folder.
+  std::vector<std::string> left_behind;
+};
+
+struct OpenOptions {
+  // Read the shards that lie there, whatever an index says.
+  bool ignore_index = false;
 };
 
 // What a checkpoint's digests are called in its folder, if it has them.
@@ -86,9 +104,12 @@ class CheckpointFormat {
   // this format. A pure function.
   virtual bool Detect(const std::vector<std::string>& names) const = 0;
 
-  // Opens the folder; of `names`, those that Detect saw.
-  virtual absl::StatusOr<Checkpoint> Open(
-      const Location& folder, const std::vector<std::string>& names) const = 0;
+  // Opens the folder, in which `names` lie; where `file` is not empty, that
+  // file of it alone. Fills in all but the location and what no format owns.
+  virtual absl::StatusOr<Checkpoint> Open(const Location& folder,
+                                          const std::vector<std::string>& names,
+                                          const std::string& file,
+                                          const OpenOptions& options) const = 0;
 
   // Lays tensors out. `like` is the checkpoint that they were made from.
   virtual absl::StatusOr<TransferPlan> Plan(const StateDict& tensors,
@@ -109,9 +130,21 @@ class CheckpointFormatRegistrar {
   explicit CheckpointFormatRegistrar(const CheckpointFormat* format);
 };
 
+// What `uri` names, and the folder that it is or lies in. A folder above the
+// snapshots of a Hugging Face cache stands for one of them. NotFound where
+// nothing is there; the errors of ResolveSnapshot.
+struct CheckpointPlace {
+  Location location;
+  Location folder;
+  bool is_file = false;
+};
+absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri);
+
 // Opens a folder or a single file, in whichever format it is. Reads headers
-// only. NotFound where there is no checkpoint; else the format's errors.
-absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri);
+// only. NotFound where there is no checkpoint; else the format's errors and
+// those of FindSideFiles.
+absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
+                                          const OpenOptions& options = {});
 
 // Plans to save `tensors` in the folder `output`. Writes nothing.
 // FailedPrecondition where the folder is not empty and overwriting was not

@@ -154,7 +154,9 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
   return WithoutExceptions([&]() -> absl::StatusOr<Conversion> {
     const bool in_place = request.output.empty();
     Conversion conversion;
-    WINDLASS_ASSIGN_OR_RETURN(const Location folder, FindFolder(request.input));
+    WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place,
+                              FindCheckpoint(request.input));
+    const Location& folder = place.folder;
     WINDLASS_ASSIGN_OR_RETURN(const Chosen chosen,
                               ChooseAdapter(request, folder));
     ConversionReport& report = conversion.report_;

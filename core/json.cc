@@ -1,8 +1,15 @@
 #include "windlass/core/json.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <vector>
+
 #include "absl/algorithm/container.h"
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "windlass/core/leading_bytes.h"
 
 namespace windlass {
 namespace {
@@ -25,36 +32,142 @@ class Validator : public nlohmann::json_sax<Json> {
   bool end_array() override { return Leave(); }
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
-    error_ = absl::StrCat("not JSON from byte ", position, " on");
+    position_ = position;
     return false;
   }
-  const std::string& error() const { return error_; }
+
+  // Whether the text was given up for its depth, not for a fault.
+  bool too_deep() const { return depth_ > kMaxDepth; }
+  // How much was read up to the fault.
+  std::size_t position() const { return position_; }
 
  private:
-  bool Enter() {
-    if (++depth_ <= 128) return true;
-    error_ = "JSON nested more than 128 levels deep";
-    return false;
-  }
+  bool Enter() { return ++depth_ <= kMaxDepth; }
   bool Leave() {
     --depth_;
     return true;
   }
 
+  static constexpr int kMaxDepth = 128;
+
   int depth_ = 0;
-  std::string error_;
+  std::size_t position_ = 0;
 };
+
+// "line 3, column 5: what", of the byte at `position`.
+absl::Status ErrorAt(absl::string_view text, std::size_t position,
+                     absl::string_view what) {
+  const absl::string_view before = text.substr(0, position);
+  const std::size_t newline = before.rfind('\n');
+  const std::size_t line_begin = newline == before.npos ? 0 : newline + 1;
+  return absl::InvalidArgumentError(
+      absl::StrCat("line ", absl::c_count(before, '\n') + 1, ", column ",
+                   before.size() - line_begin + 1, ": ", what));
+}
+
+// The literal of Python's JSON that `text` starts with; empty for none.
+absl::string_view PythonNumber(absl::string_view text) {
+  for (absl::string_view word : {"NaN", "Infinity", "-Infinity"}) {
+    if (!absl::StartsWith(text, word)) continue;
+    const bool ends =
+        text.size() == word.size() ||
+        !(absl::ascii_isalnum(text[word.size()]) || text[word.size()] == '_');
+    return ends ? word : absl::string_view();
+  }
+  return {};
+}
+
+// JSON's text with what Python writes beyond it put between quotes.
+struct StrictText {
+  std::string text;
+  std::vector<std::size_t> quoted;  // where the words begin in `text`
+
+  // Where in the original text a byte of `text` stands.
+  std::size_t Original(std::size_t position) const {
+    std::size_t shift = 0;
+    for (std::size_t begin : quoted) {
+      if (begin < position) shift += 2;
+    }
+    return position - std::min(shift, position);
+  }
+};
+
+// Where the string that begins at `begin` ends, its last quote included.
+std::size_t EndOfString(absl::string_view text, std::size_t begin) {
+  for (std::size_t i = begin + 1; i < text.size(); ++i) {
+    if (text[i] == '\\') {
+      ++i;
+    } else if (text[i] == '"') {
+      return i + 1;
+    }
+  }
+  return text.size();
+}
+
+// Refuses the two things that people add to JSON, by their names.
+absl::StatusOr<StrictText> MakeStrict(absl::string_view text) {
+  StrictText strict;
+  strict.text.reserve(text.size());
+  std::size_t comma = text.npos;  // where only white space has followed it
+  for (std::size_t i = 0; i < text.size();) {
+    std::size_t end = i + 1;
+    const char c = text[i];
+    const absl::string_view word =
+        c == 'N' || c == 'I' || c == '-' ? PythonNumber(text.substr(i)) : "";
+    if (c == '/') return ErrorAt(text, i, "found a comment, expected JSON");
+    if ((c == ']' || c == '}') && comma != text.npos) {
+      return ErrorAt(text, comma, "found a trailing comma, expected JSON");
+    }
+    if (!absl::ascii_isspace(c)) comma = c == ',' ? i : text.npos;
+    if (!word.empty()) {
+      end = i + word.size();
+      strict.quoted.push_back(strict.text.size());
+      absl::StrAppend(&strict.text, "\"", word, "\"");
+    } else {
+      if (c == '"') end = EndOfString(text, i);
+      strict.text.append(text.data() + i, end - i);
+    }
+    i = end;
+  }
+  return strict;
+}
 
 }  // namespace
 
 absl::StatusOr<Json> ParseJson(absl::string_view text) {
-  Validator validator;
-  const char* begin = text.data();
-  const char* end = text.data() + text.size();
-  if (!Json::sax_parse(begin, end, &validator)) {
-    return absl::InvalidArgumentError(validator.error());
+  constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
+  if (absl::StartsWith(text, kByteOrderMark)) {
+    text.remove_prefix(kByteOrderMark.size());
   }
-  return Json::parse(begin, end, nullptr, /*allow_exceptions=*/false);
+  // What does not begin as JSON is told from JSON with a fault in it.
+  const absl::string_view begin = absl::StripLeadingAsciiWhitespace(text);
+  if (begin.empty() ||
+      (begin[0] != '/' && !absl::StrContains("{[\"", begin[0]))) {
+    const Json scalar = Json::parse(text.data(), text.data() + text.size(),
+                                    nullptr, /*allow_exceptions=*/false);
+    if (!scalar.is_discarded()) return scalar;
+    const std::string found = DescribeLeadingBytes(text);
+    if (!found.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("found ", found, ", expected JSON"));
+    }
+  }
+  absl::StatusOr<StrictText> strict = MakeStrict(text);
+  if (!strict.ok()) return strict.status();
+  const char* const first = strict->text.data();
+  const char* const last = first + strict->text.size();
+  Validator validator;
+  if (Json::sax_parse(first, last, &validator)) {
+    return Json::parse(first, last, nullptr, /*allow_exceptions=*/false);
+  }
+  if (validator.too_deep()) {
+    return absl::InvalidArgumentError("JSON nested more than 128 levels deep");
+  }
+  const std::size_t read = strict->Original(validator.position());
+  if (read > text.size()) {
+    return ErrorAt(text, text.size(), "found the end, expected more JSON");
+  }
+  return ErrorAt(text, read == 0 ? 0 : read - 1, "not JSON from here on");
 }
 
 void AppendJsonString(absl::string_view text, std::string* out) {

@@ -14,8 +14,11 @@ namespace windlass {
 // An object's members are sorted by name.
 using Json = nlohmann::json;
 
-// InvalidArgument says where the text stops being JSON. Nesting is limited to
-// 128 levels.
+// JSON as Python writes it: a byte order mark is passed over, and NaN, Infinity
+// and -Infinity, which JSON has no number for, become strings of that spelling,
+// so that nobody takes them for a number or for null (do not write them back).
+// InvalidArgument says where the text stops being JSON, by line and column
+// (of bytes), or what it is instead. Nesting is limited to 128 levels.
 absl::StatusOr<Json> ParseJson(absl::string_view text);
 
 // Appends text as a JSON string, quotes and all.

@@ -1,11 +1,13 @@
 #include "windlass/io/checkpoint.h"
 
-#include "absl/algorithm/container.h"
-#include "absl/strings/match.h"
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/io/digests.h"
+#include "windlass/io/hugging_face_cache.h"
+#include "windlass/io/side_files.h"
 #include "windlass/io/unfinished.h"
 
 namespace windlass {
@@ -23,23 +25,6 @@ const CheckpointFormat* DetectFormat(const std::vector<std::string>& names) {
   return nullptr;
 }
 
-bool OwnedByAFormat(absl::string_view name) {
-  return absl::c_any_of(Formats(), [name](const CheckpointFormat* format) {
-    return format->Owns(name);
-  });
-}
-
-// Files of a model that go along: settings, tokenizers, templates, code.
-bool IsSideFile(absl::string_view name) {
-  if (absl::StartsWith(name, ".") || name == kDigestsName) return false;
-  if (OwnedByAFormat(name) || absl::EndsWith(name, ".index.json")) return false;
-  for (absl::string_view suffix :
-       {".json", ".jinja", ".py", ".txt", ".model", ".tiktoken"}) {
-    if (absl::EndsWith(name, suffix)) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 CheckpointFormatRegistrar::CheckpointFormatRegistrar(
@@ -47,53 +32,59 @@ CheckpointFormatRegistrar::CheckpointFormatRegistrar(
   Formats().push_back(format);
 }
 
-absl::StatusOr<Location> FindFolder(absl::string_view uri) {
-  WINDLASS_ASSIGN_OR_RETURN(Location location, ResolveLocation(uri));
+absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri) {
+  WINDLASS_ASSIGN_OR_RETURN(const Location location, ResolveLocation(uri));
   WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                             location.storage->GetKind(location.path));
   if (kind == Storage::Kind::kMissing) {
     return absl::NotFoundError(absl::StrCat(uri, ": no such file or folder"));
   }
-  if (kind != Storage::Kind::kDirectory) {
-    location.path = DirName(location.path);
+  CheckpointPlace place{location, location, false};
+  if (kind == Storage::Kind::kDirectory) {
+    WINDLASS_ASSIGN_OR_RETURN(place.folder, ResolveSnapshot(location));
+    place.location = place.folder;
+  } else {
+    place.is_file = true;
+    place.folder.path = DirName(location.path);
   }
-  return location;
+  return place;
 }
 
 absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
-                                          const OpenOptions&) {
-  WINDLASS_ASSIGN_OR_RETURN(const Location folder, FindFolder(uri));
-  WINDLASS_ASSIGN_OR_RETURN(const Location location, ResolveLocation(uri));
-  const bool is_file = folder.path != location.path;
+                                          const OpenOptions& options) {
+  WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place, FindCheckpoint(uri));
+  const Location& folder = place.folder;
   WINDLASS_RETURN_IF_ERROR(CheckFinished(folder));
-  std::vector<std::string> names = {BaseName(location.path)};
-  if (!is_file) {
-    WINDLASS_ASSIGN_OR_RETURN(const std::vector<Storage::Entry> entries,
-                              folder.storage->List(folder.path));
-    names.clear();
-    for (const Storage::Entry& entry : entries) names.push_back(entry.name);
-  }
-  const CheckpointFormat* const format = DetectFormat(names);
+  const std::string file =
+      place.is_file ? BaseName(place.location.path) : std::string();
+  absl::StatusOr<std::vector<std::string>> names = ListNames(folder);
+  // A folder that may be entered but not listed hides only its other files.
+  if (place.is_file && !names.ok()) names = std::vector<std::string>{file};
+  if (!names.ok()) return names.status();
+  const CheckpointFormat* const format =
+      DetectFormat(place.is_file ? std::vector<std::string>{file} : *names);
   if (format == nullptr) {
     return absl::NotFoundError(absl::StrCat(
-        uri, ": found no checkpoint; known formats: ",
+        place.location.path, ": found no checkpoint; known formats: ",
         absl::StrJoin(Formats(), ", ",
                       [](std::string* out, const CheckpointFormat* format) {
                         absl::StrAppend(out, format->name());
                       })));
   }
-  WINDLASS_ASSIGN_OR_RETURN(Checkpoint checkpoint, format->Open(folder, names));
+  WINDLASS_ASSIGN_OR_RETURN(Checkpoint checkpoint,
+                            format->Open(folder, *names, file, options));
   checkpoint.format = format;
-  checkpoint.location = location;
-  if (!is_file) {
-    for (const std::string& name : names) {
-      if (!IsSideFile(name)) continue;
-      WINDLASS_ASSIGN_OR_RETURN(
-          const Storage::Kind side,
-          folder.storage->GetKind(JoinPath(folder.path, name)));
-      if (side == Storage::Kind::kFile) checkpoint.side_files.push_back(name);
-    }
-  }
+  checkpoint.location = place.location;
+  checkpoint.folder = folder;
+  if (place.is_file) return checkpoint;
+  absl::flat_hash_set<absl::string_view> weights(checkpoint.left_out.begin(),
+                                                 checkpoint.left_out.end());
+  for (const Shard& shard : checkpoint.shards) weights.insert(shard.name);
+  weights.insert(checkpoint.index_name);
+  WINDLASS_ASSIGN_OR_RETURN(SideFiles side,
+                            FindSideFiles(folder, *names, weights));
+  checkpoint.side_files = std::move(side.files);
+  checkpoint.left_behind = std::move(side.left_behind);
   return checkpoint;
 }
 

@@ -49,15 +49,27 @@ struct Checkpoint {
   std::vector<Shard> shards;
   // The file that says which tensor lies in which shard; empty for none.
   std::string index_name;
-  // Whether one file was opened of a folder that has more of the same model.
+  // What the index says beside that: names and their JSON.
+  std::vector<std::pair<std::string, std::string>> index_metadata;
+  // A single file was opened, and others of its folder speak of its tensors or
+  // hold the rest of them: an index names it, or it is one of a numbered
+  // family.
   bool is_part = false;
-  // Files that belong to the model but hold no tensors (config.json, the
-  // tokenizer's, chat templates, code), by their names relative to the folder.
-  std::vector<std::string> side_files;
-  // Weights beside the model that are not part of it, and files that nobody is
-  // known to need: named, so that nobody misses them later.
+  // Files of the format in the folder that are no part of this checkpoint
+  // (adapters, consolidated.safetensors, variants), by name.
   std::vector<std::string> left_out;
+  // Files that belong to the model but hold none of its tensors (config.json,
+  // the tokenizer's, chat templates, code): paths in the folder, some of them
+  // in a folder of their own ("1_Pooling/config.json").
+  std::vector<std::string> side_files;
+  // What else lies in the folder and does not go along; "original/" for a
+  // folder.
   std::vector<std::string> left_behind;
+};
+
+struct OpenOptions {
+  // Read the shards that lie there, whatever an index says.
+  bool ignore_index = false;
 };
 
 // The files that make a checkpoint, by their names in its folder.
@@ -77,17 +89,17 @@ class CheckpointFormat {
   // this format. A pure function.
   virtual bool Detect(const std::vector<std::string>& names) const = 0;
 
-  // Opens the folder; of `names`, those that Detect saw.
-  virtual absl::StatusOr<Checkpoint> Open(
-      const Location& folder, const std::vector<std::string>& names) const = 0;
+  // Opens the folder, in which `names` lie; where `file` is not empty, that
+  // file of it alone. Fills in all but the location and what no format owns.
+  virtual absl::StatusOr<Checkpoint> Open(const Location& folder,
+                                          const std::vector<std::string>& names,
+                                          const std::string& file,
+                                          const OpenOptions& options) const = 0;
 
   // Lays tensors out. `like` is the checkpoint that they were made from.
   virtual absl::StatusOr<TransferPlan> Plan(const StateDict& tensors,
                                             const Checkpoint& like,
                                             int64_t max_shard_bytes) const = 0;
-
-  // Whether a file of this name is one of this format's.
-  virtual bool Owns(absl::string_view name) const = 0;
 
   // The files of the checkpoint that stands in a folder, for whoever replaces
   // it: the index and the shards that it names, or without one the shards of
@@ -106,19 +118,20 @@ class CheckpointFormatRegistrar {
   explicit CheckpointFormatRegistrar(const CheckpointFormat* format);
 };
 
-struct OpenOptions {
-  // Read the shards that lie there, whatever an index says.
-  bool ignore_index = false;
+// What `uri` names, and the folder that it is or lies in. A folder above the
+// snapshots of a Hugging Face cache stands for one of them. NotFound where
+// nothing is there; the errors of ResolveSnapshot.
+struct CheckpointPlace {
+  Location location;
+  Location folder;
+  bool is_file = false;
 };
-
-// The folder that holds a checkpoint which is named by its folder, by a file in
-// it, or by a folder of Hugging Face's cache above it. NotFound where there is
-// nothing.
-absl::StatusOr<Location> FindFolder(absl::string_view uri);
+absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri);
 
 // Opens a folder or a single file, in whichever format it is. Reads headers
 // only. NotFound where there is no checkpoint; FailedPrecondition where a
-// conversion has left it half-written; else the format's errors.
+// conversion has left it half-written; else the format's errors and those of
+// FindSideFiles.
 absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
                                           const OpenOptions& options = {});
 

@@ -3,8 +3,11 @@
 // which file.
 
 #include <algorithm>
+#include <condition_variable>
 #include <cstdint>
 #include <memory>
+#include <mutex>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -13,17 +16,22 @@
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "windlass/core/json.h"
+#include "windlass/core/leading_bytes.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/parallel.h"
 #include "windlass/io/safetensors/header.h"
 #include "windlass/io/safetensors/index.h"
+#include "windlass/io/safetensors/shard_names.h"
 
 namespace windlass {
 namespace {
@@ -35,14 +43,24 @@ constexpr absl::string_view kIndexName = "model.safetensors.index.json";
 // A tensor's name takes a few hundred bytes at most; a million of them fit.
 constexpr int64_t kMaxIndexBytes = int64_t{1} << 30;
 
-absl::StatusOr<WeightMap> ReadIndex(const Location& folder,
-                                    const std::string& name) {
+constexpr absl::string_view kIgnoreHint =
+    " (fetch the checkpoint again, or ignore the index)";
+
+absl::StatusOr<WeightMap> ReadIndex(
+    const Location& folder, const std::string& name,
+    absl::FunctionRef<void(const std::string&)> found = [](const std::string&) {
+    }) {
   const std::string path = JoinPath(folder.path, name);
   WINDLASS_ASSIGN_OR_RETURN(const std::string text,
                             ReadFile(*folder.storage, path, kMaxIndexBytes));
-  absl::StatusOr<WeightMap> map = ParseWeightMap(text);
-  if (!map.ok()) return Annotate(map.status(), path);
-  return map;
+  absl::StatusOr<WeightMap> map = ParseWeightMap(text, found);
+  if (map.ok()) return map;
+  const bool is_json =
+      absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{");
+  const std::string what = is_json ? "" : DescribeLeadingBytes(text);
+  if (what.empty()) return Annotate(map.status(), path);
+  return absl::InvalidArgumentError(
+      absl::StrCat(path, ": found ", what, ", expected an index"));
 }
 
 // A file's header, read.
@@ -101,7 +119,8 @@ absl::Status IndexError(const std::string& path, absl::string_view tensor,
                         absl::string_view what, size_t count = 1) {
   return absl::InvalidArgumentError(absl::StrCat(
       path, ": tensor \"", tensor, "\": ", what,
-      count > 1 ? absl::StrCat(" (and ", count - 1, " tensors more)") : ""));
+      count > 1 ? absl::StrCat(" (and ", count - 1, " tensors more)") : "",
+      kIgnoreHint));
 }
 
 // Every tensor of the index is where it says, and there is no other.
@@ -152,6 +171,37 @@ absl::Status CheckIndex(const std::string& path, const WeightMap& index,
                     checkpoint.tensors.size() - listed.size());
 }
 
+// Names that one thread finds and others wait for.
+class FileQueue {
+ public:
+  void Add(const std::string& name) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    names_.push_back(name);
+    changed_.notify_all();
+  }
+
+  // No more will come.
+  void Close() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    closed_ = true;
+    changed_.notify_all();
+  }
+
+  // The i-th name, once it is there; nullopt where there never is one.
+  std::optional<std::string> Wait(size_t i) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return closed_ || i < names_.size(); });
+    if (i < names_.size()) return names_[i];
+    return std::nullopt;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> names_;
+  bool closed_ = false;
+};
+
 // One output file before it is laid out.
 struct Bin {
   std::string name;
@@ -187,6 +237,37 @@ std::vector<Bin> BinsLike(const StateDict& tensors, const Checkpoint& like) {
   return bins;
 }
 
+// Gives a family that lost files numbers without a gap.
+void Renumber(std::vector<Bin>* bins) {
+  std::vector<std::string*> names;
+  for (Bin& bin : *bins) names.push_back(&bin.name);
+  RenumberFamilies(names);
+}
+
+// What all shards together say. A key that they differ in tells something of
+// one shard, not of the model, and new shards are none of them: it goes.
+SafetensorsMetadata CommonMetadata(const std::vector<Shard>& shards) {
+  struct Value {
+    absl::string_view text;
+    bool agreed = true;
+  };
+  absl::flat_hash_map<absl::string_view, Value> values;
+  std::vector<absl::string_view> order;
+  for (const Shard& shard : shards) {
+    for (const auto& [key, text] : shard.metadata) {
+      const auto [it, is_new] = values.try_emplace(key, Value{text});
+      if (is_new) order.push_back(key);
+      if (it->second.text != text) it->second.agreed = false;
+    }
+  }
+  SafetensorsMetadata metadata;
+  for (absl::string_view key : order) {
+    const Value& value = values.at(key);
+    if (value.agreed) metadata.emplace_back(key, value.text);
+  }
+  return metadata;
+}
+
 // Bins filled in order up to a size, and named as transformers names them.
 std::vector<Bin> BinsOfSize(const StateDict& tensors, const Checkpoint& like,
                             int64_t max_bytes) {
@@ -201,8 +282,9 @@ std::vector<Bin> BinsOfSize(const StateDict& tensors, const Checkpoint& like,
     bins.back().tensors.push_back(&tensor);
     filled += bytes;
   }
+  const SafetensorsMetadata metadata = CommonMetadata(like.shards);
   for (size_t i = 0; i < bins.size(); ++i) {
-    if (!like.shards.empty()) bins[i].metadata = like.shards[0].metadata;
+    bins[i].metadata = metadata;
     bins[i].name = bins.size() == 1
                        ? "model.safetensors"
                        : absl::StrFormat("model-%05d-of-%05d.safetensors",
@@ -400,7 +482,27 @@ absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
   return edit;
 }
 
-ClosingFile MakeIndex(const std::vector<Bin>& bins, std::string name) {
+// The members of the index's "metadata", with the size renewed.
+std::string IndexMetadata(const Checkpoint& like, int64_t total_size) {
+  constexpr absl::string_view kTotalSize = "total_size";
+  std::vector<std::string> members;
+  bool has_total = false;
+  for (const auto& [name, json] : like.index_metadata) {
+    const bool is_total = name == kTotalSize;
+    has_total = has_total || is_total;
+    std::string& member = members.emplace_back("    ");
+    AppendJsonString(name, &member);
+    absl::StrAppend(&member, ": ", is_total ? absl::StrCat(total_size) : json);
+  }
+  if (!has_total) {
+    members.insert(members.begin(),
+                   absl::StrCat("    \"", kTotalSize, "\": ", total_size));
+  }
+  return absl::StrJoin(members, ",\n");
+}
+
+ClosingFile MakeIndex(const std::vector<Bin>& bins, const Checkpoint& like,
+                      std::string name) {
   std::vector<std::pair<absl::string_view, absl::string_view>> shard_of;
   int64_t total = 0;
   for (const Bin& bin : bins) {
@@ -413,7 +515,7 @@ ClosingFile MakeIndex(const std::vector<Bin>& bins, std::string name) {
   ClosingFile index;
   index.name = std::move(name);
   std::string& text = index.contents;
-  absl::StrAppend(&text, "{\n  \"metadata\": {\n    \"total_size\": ", total,
+  absl::StrAppend(&text, "{\n  \"metadata\": {\n", IndexMetadata(like, total),
                   "\n  },\n  \"weight_map\": {");
   const char* separator = "\n    ";
   for (const auto& [tensor, shard] : shard_of) {
@@ -432,79 +534,56 @@ class SafetensorsFormat : public CheckpointFormat {
   absl::string_view name() const override { return "safetensors"; }
 
   bool Detect(const std::vector<std::string>& names) const override {
-    return absl::c_any_of(
-        names, [this](absl::string_view name) { return Owns(name); });
+    return absl::c_any_of(names,
+                          [](absl::string_view name) { return Owns(name); });
   }
 
-  bool Owns(absl::string_view name) const override {
+  static bool Owns(absl::string_view name) {
     return !absl::StartsWith(name, ".") && (absl::EndsWith(name, kSuffix) ||
                                             absl::EndsWith(name, kIndexSuffix));
   }
 
   absl::StatusOr<CheckpointFiles> FindFiles(
       const Location& folder) const override {
-    WINDLASS_ASSIGN_OR_RETURN(const std::vector<Storage::Entry> entries,
-                              folder.storage->List(folder.path));
-    std::vector<std::string> names;
-    for (const Storage::Entry& entry : entries) names.push_back(entry.name);
+    WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                              ListNames(folder));
     CheckpointFiles found;
     WINDLASS_ASSIGN_OR_RETURN(found.index, FindIndex(folder, names));
-    if (found.index.empty()) return found;
+    if (found.index.empty()) {
+      found.shards = FindLooseShards(names);
+      return found;
+    }
     // Whoever replaces an index that cannot be read knows of no shard.
     const absl::StatusOr<WeightMap> index = ReadIndex(folder, found.index);
     if (absl::IsInvalidArgument(index.status())) return found;
     if (!index.ok()) return index.status();
     for (const std::string& name : index->files) {
-      if (absl::EndsWith(name, kSuffix)) found.shards.push_back(name);
+      if (Owns(name)) found.shards.push_back(name);
     }
     return found;
   }
 
-  absl::StatusOr<Checkpoint> Open(
-      const Location& folder,
-      const std::vector<std::string>& names) const override {
+  absl::StatusOr<Checkpoint> Open(const Location& folder,
+                                  const std::vector<std::string>& names,
+                                  const std::string& file,
+                                  const OpenOptions& options) const override {
+    if (!file.empty()) return OpenFile(folder, names, file);
     Checkpoint checkpoint;
-    checkpoint.folder = folder;
-    WINDLASS_ASSIGN_OR_RETURN(checkpoint.index_name, FindIndex(folder, names));
-    const bool has_index = !checkpoint.index_name.empty();
-
-    // Headers and index are read side by side; which of the files belong to the
-    // checkpoint is known after that.
-    std::vector<std::string> files;
+    if (!options.ignore_index) {
+      WINDLASS_ASSIGN_OR_RETURN(checkpoint.index_name,
+                                FindIndex(folder, names));
+    }
+    absl::Status opened = checkpoint.index_name.empty()
+                              ? OpenWithoutIndex(folder, names, &checkpoint)
+                              : OpenIndexed(folder, names, &checkpoint);
+    if (!opened.ok()) return opened;
+    absl::flat_hash_set<absl::string_view> used;
+    used.insert(checkpoint.index_name);
+    for (const Shard& shard : checkpoint.shards) used.insert(shard.name);
     for (const std::string& name : names) {
-      if (absl::EndsWith(name, kSuffix)) files.push_back(name);
-    }
-    const int count = static_cast<int>(files.size());
-    std::vector<absl::StatusOr<ReadShard>> read(count,
-                                                absl::UnknownError("not read"));
-    absl::StatusOr<WeightMap> index = WeightMap();
-    ParallelFor(count + (has_index ? 1 : 0), [&](int turn) {
-      const int i = has_index ? turn - 1 : turn;
-      if (i < 0) {
-        index = ReadIndex(folder, checkpoint.index_name);
-      } else {
-        read[i] = ReadShardHeader(folder, files[i]);
+      if (!used.contains(name) && (Owns(name) || IsVariantIndex(name))) {
+        checkpoint.left_out.push_back(name);
       }
-    });
-    if (!index.ok()) return index.status();
-    checkpoint.tensors.Reserve(index->entries.size());
-
-    // In the index's order come those that have another ending, or are missing.
-    absl::flat_hash_set<absl::string_view> wanted(index->files.begin(),
-                                                  index->files.end());
-    for (int i = 0; i < count; ++i) {
-      if (has_index && wanted.erase(files[i]) == 0) continue;
-      if (!read[i].ok()) return read[i].status();
-      WINDLASS_RETURN_IF_ERROR(AddShard(*std::move(read[i]), &checkpoint));
-    }
-    for (const std::string& name : index->files) {
-      if (!wanted.contains(name)) continue;
-      WINDLASS_ASSIGN_OR_RETURN(ReadShard shard, ReadShardHeader(folder, name));
-      WINDLASS_RETURN_IF_ERROR(AddShard(std::move(shard), &checkpoint));
-    }
-    if (has_index) {
-      WINDLASS_RETURN_IF_ERROR(CheckIndex(
-          JoinPath(folder.path, checkpoint.index_name), *index, checkpoint));
     }
     return checkpoint;
   }
@@ -515,11 +594,12 @@ class SafetensorsFormat : public CheckpointFormat {
     std::vector<Bin> bins = max_shard_bytes > 0
                                 ? BinsOfSize(tensors, like, max_shard_bytes)
                                 : BinsLike(tensors, like);
+    Renumber(&bins);
     TransferPlan plan;
     const bool same_shards = max_shard_bytes == 0 && !like.index_name.empty();
     if (bins.size() > 1 || same_shards) {
       plan.closing.push_back(MakeIndex(
-          bins, same_shards ? like.index_name : std::string(kIndexName)));
+          bins, like, same_shards ? like.index_name : std::string(kIndexName)));
     }
     plan.files.resize(bins.size());
     ParallelFor(static_cast<int>(bins.size()),
@@ -557,7 +637,7 @@ class SafetensorsFormat : public CheckpointFormat {
           ReadFile(*input.folder.storage,
                    JoinPath(input.folder.path, input.index_name),
                    kMaxIndexBytes));
-      ClosingFile index = MakeIndex(bins, input.index_name);
+      ClosingFile index = MakeIndex(bins, input, input.index_name);
       plan.closing.push_back({std::move(index.name), std::move(before),
                               std::move(index.contents)});
     }
@@ -565,20 +645,160 @@ class SafetensorsFormat : public CheckpointFormat {
   }
 
  private:
+  // NAME.safetensors.index.fp16.json, as transformers names a variant's.
+  static bool IsVariantIndex(absl::string_view name) {
+    return !absl::StartsWith(name, ".") &&
+           absl::StrContains(name, ".safetensors.index.") &&
+           absl::EndsWith(name, ".json");
+  }
+
+  static std::vector<std::string> IndexNames(
+      const std::vector<std::string>& names) {
+    std::vector<std::string> found;
+    for (const std::string& name : names) {
+      if (!absl::StartsWith(name, ".") && absl::EndsWith(name, kIndexSuffix)) {
+        found.push_back(name);
+      }
+    }
+    return found;
+  }
+
   // The index's name, or empty where there is none.
   static absl::StatusOr<std::string> FindIndex(
       const Location& folder, const std::vector<std::string>& names) {
-    std::vector<std::string> found;
-    for (const std::string& name : names) {
-      if (absl::EndsWith(name, kIndexSuffix)) found.push_back(name);
-    }
+    const std::vector<std::string> found = IndexNames(names);
     if (found.empty()) return std::string();
-    if (absl::c_linear_search(found, kIndexName))
+    if (absl::c_linear_search(found, kIndexName)) {
       return std::string(kIndexName);
+    }
     if (found.size() == 1) return found[0];
     return absl::InvalidArgumentError(
-        absl::StrCat(folder.path, ": found the indexes ", found[0], " and ",
-                     found[1], ", expected one"));
+        absl::StrCat(folder.path, ": found the indexes ", JoinNames(found),
+                     ", expected one"));
+  }
+
+  static std::vector<std::string> WeightFiles(
+      const std::vector<std::string>& names) {
+    std::vector<std::string> found;
+    for (const std::string& name : names) {
+      if (!absl::StartsWith(name, ".") && absl::EndsWith(name, kSuffix)) {
+        found.push_back(name);
+      }
+    }
+    return found;
+  }
+
+  // Whether an index in the folder names the file. One that cannot be read may.
+  static bool IsIndexed(const Location& folder,
+                        const std::vector<std::string>& names,
+                        const std::string& file) {
+    return absl::c_any_of(IndexNames(names), [&](const std::string& name) {
+      const absl::StatusOr<WeightMap> index = ReadIndex(folder, name);
+      return !index.ok() || absl::c_linear_search(index->files, file);
+    });
+  }
+
+  static absl::StatusOr<Checkpoint> OpenFile(
+      const Location& folder, const std::vector<std::string>& names,
+      const std::string& file) {
+    Checkpoint checkpoint;
+    WINDLASS_ASSIGN_OR_RETURN(ReadShard shard, ReadShardHeader(folder, file));
+    WINDLASS_RETURN_IF_ERROR(AddShard(std::move(shard), &checkpoint));
+    const std::optional<ShardNumber> number = ParseShardNumber(file);
+    checkpoint.is_part = (number.has_value() && number->total > 1) ||
+                         IsIndexed(folder, names, file);
+    return checkpoint;
+  }
+
+  static absl::Status OpenWithoutIndex(const Location& folder,
+                                       const std::vector<std::string>& names,
+                                       Checkpoint* checkpoint) {
+    const std::vector<std::string> found = WeightFiles(names);
+    if (found.empty()) {
+      return absl::NotFoundError(
+          absl::StrCat(folder.path, ": found no safetensors file"));
+    }
+    const absl::StatusOr<std::vector<std::string>> files = ChooseShards(found);
+    if (!files.ok()) return Annotate(files.status(), folder.path);
+    const int count = static_cast<int>(files->size());
+    std::vector<absl::StatusOr<ReadShard>> read(count,
+                                                absl::UnknownError("not read"));
+    ParallelFor(count,
+                [&](int i) { read[i] = ReadShardHeader(folder, (*files)[i]); });
+    for (absl::StatusOr<ReadShard>& shard : read) {
+      if (!shard.ok()) return shard.status();
+      WINDLASS_RETURN_IF_ERROR(AddShard(*std::move(shard), checkpoint));
+    }
+    return absl::OkStatus();
+  }
+
+  // What an index names, against what lies there.
+  static absl::Status CheckIndexedFiles(const std::string& path,
+                                        const std::vector<std::string>& names,
+                                        const WeightMap& index) {
+    const std::vector<std::string> there = WeightFiles(names);
+    const std::string lies_there =
+        there.empty() ? "no safetensors file" : JoinNames(there);
+    if (index.entries.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path, ": found an empty weight_map and ", lies_there,
+          " beside it, expected the names of tensors", kIgnoreHint));
+    }
+    const absl::flat_hash_set<absl::string_view> existing(names.begin(),
+                                                          names.end());
+    std::vector<std::string> missing;
+    for (const std::string& file : index.files) {
+      if (!existing.contains(file)) missing.push_back(file);
+    }
+    if (!missing.empty()) {
+      absl::c_sort(missing);
+      return absl::NotFoundError(
+          absl::StrCat(path, ": expected ", JoinNames(missing),
+                       " beside the index, found ", lies_there, kIgnoreHint));
+    }
+    const absl::Status whole = CheckFamiliesWhole(index.files);
+    if (whole.ok()) return whole;
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": names part of a model: ", whole.message(), kIgnoreHint));
+  }
+
+  static absl::Status OpenIndexed(const Location& folder,
+                                  const std::vector<std::string>& names,
+                                  Checkpoint* checkpoint) {
+    const std::string path = JoinPath(folder.path, checkpoint->index_name);
+    const absl::flat_hash_set<absl::string_view> existing(names.begin(),
+                                                          names.end());
+    // Headers are read while the index still is, each as soon as its file is
+    // named: by turn i + 1 the i-th.
+    FileQueue queue;
+    const int count = static_cast<int>(names.size());
+    std::vector<absl::StatusOr<ReadShard>> read(count,
+                                                absl::UnknownError("not read"));
+    absl::StatusOr<WeightMap> index = WeightMap();
+    ParallelFor(count + 1, [&](int turn) {
+      if (turn == 0) {
+        index = ReadIndex(folder, checkpoint->index_name,
+                          [&](const std::string& name) {
+                            if (existing.contains(name)) queue.Add(name);
+                          });
+        queue.Close();
+      } else if (const auto name = queue.Wait(turn - 1)) {
+        read[turn - 1] = ReadShardHeader(folder, *name);
+      }
+    });
+    if (!index.ok()) return index.status();
+    WINDLASS_RETURN_IF_ERROR(CheckIndexedFiles(path, names, *index));
+    checkpoint->index_metadata = std::move(index->metadata);
+    checkpoint->tensors.Reserve(index->entries.size());
+    std::vector<int> order(index->files.size());
+    std::iota(order.begin(), order.end(), 0);
+    absl::c_sort(
+        order, [&](int a, int b) { return index->files[a] < index->files[b]; });
+    for (int i : order) {
+      if (!read[i].ok()) return read[i].status();
+      WINDLASS_RETURN_IF_ERROR(AddShard(*std::move(read[i]), checkpoint));
+    }
+    return CheckIndex(path, *index, *checkpoint);
   }
 };
 

@@ -1,5 +1,6 @@
 #include "windlass/io/safetensors/header.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/json.h"
+#include "windlass/core/leading_bytes.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/safetensors/json_reader.h"
 
@@ -185,8 +187,9 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view json,
   return header;
 }
 
-absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(
-    const ByteSource& file) {
+namespace {
+
+absl::StatusOr<SafetensorsHeader> ReadHeaderOf(const ByteSource& file) {
   auto refuse = [&file](const auto&... message) {
     return absl::InvalidArgumentError(
         absl::StrCat(file.name(), ": ", message...));
@@ -216,6 +219,24 @@ absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(
   if (!header.ok()) return Annotate(header.status(), file.name());
   header->data_begin = data_begin;
   return header;
+}
+
+}  // namespace
+
+absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(
+    const ByteSource& file) {
+  absl::StatusOr<SafetensorsHeader> header = ReadHeaderOf(file);
+  if (!absl::IsInvalidArgument(header.status())) return header;
+  // Bytes that mark another format may begin a good header, so they are only
+  // looked at now.
+  const absl::StatusOr<std::string> leading =
+      ReadRange(file, 0, std::min<int64_t>(file.size(), kLeadingBytes));
+  if (!leading.ok()) return leading.status();
+  if (leading->size() > 8 && (*leading)[8] == '{') return header;
+  const std::string found = DescribeLeadingBytes(*leading);
+  if (found.empty()) return header;
+  return absl::InvalidArgumentError(absl::StrCat(
+      file.name(), ": found ", found, ", expected a safetensors file"));
 }
 
 std::string SerializeSafetensorsHeader(

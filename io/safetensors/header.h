@@ -38,7 +38,8 @@ struct SafetensorsHeader {
 };
 
 // Reads a file's header and checks every rule of the format: InvalidArgument
-// says "file: tensor: what was found, what was expected". Reads no data.
+// says "file: tensor: what was found, what was expected", or what the file is
+// instead (a Git LFS pointer, a web page, ...). Reads no data.
 absl::StatusOr<SafetensorsHeader> ReadSafetensorsHeader(const ByteSource& file);
 
 // The same for the JSON text, of a file with `data_bytes` of data. Messages

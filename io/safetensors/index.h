@@ -4,8 +4,10 @@
 #define WINDLASS_IO_SAFETENSORS_INDEX_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -19,11 +21,16 @@ struct WeightMap {
 
   std::vector<std::string> files;  // names in the index's folder, each once
   std::vector<Entry> entries;      // in the index's order
+  // The members of the index's own "metadata" and their JSON, in their order.
+  std::vector<std::pair<std::string, std::string>> metadata;
 };
 
 // Reads an index's weight_map. InvalidArgument where there is none or where a
-// file's name leaves the folder. A tensor that comes twice is given twice.
-absl::StatusOr<WeightMap> ParseWeightMap(absl::string_view json);
+// file's name leaves the folder ("./NAME" is NAME). A tensor that comes twice
+// is given twice. `found` is called for each file as soon as it is known.
+absl::StatusOr<WeightMap> ParseWeightMap(
+    absl::string_view json, absl::FunctionRef<void(const std::string&)> found =
+                                [](const std::string&) {});
 
 }  // namespace windlass
 

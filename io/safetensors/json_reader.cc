@@ -130,6 +130,34 @@ absl::Status JsonValue::Skip() {
   }
 }
 
+absl::StatusOr<absl::string_view> JsonValue::RawText() {
+  json_type type;
+  if (auto error = value_.type().get(type)) return NotJson(error);
+  std::string_view text;
+  if (type == json_type::object) {
+    simdjson::ondemand::object object;
+    simdjson::error_code error = value_.get_object().get(object);
+    if (!error) error = object.raw_json().get(text);
+    if (error) return NotJson(error);
+  } else if (type == json_type::array) {
+    simdjson::ondemand::array array;
+    simdjson::error_code error = value_.get_array().get(array);
+    if (!error) error = array.raw_json().get(text);
+    if (error) return NotJson(error);
+  } else {
+    const absl::string_view token = Token(value_);
+    WINDLASS_RETURN_IF_ERROR(Skip());
+    return token;
+  }
+  return absl::StripAsciiWhitespace(ToAbsl(text));
+}
+
+bool JsonValue::IsNull() {
+  json_type type;
+  return !value_.type().get(type) && type == json_type::null &&
+         Token(value_) == "null";
+}
+
 absl::Status ReadJsonObject(absl::string_view text,
                             JsonValue::MemberVisitor visit) {
   // Some versions of simdjson read over a byte order mark.

@@ -44,6 +44,13 @@ class JsonValue {
   // Reads over a value of any kind.
   absl::Status Skip();
 
+  // A value of any kind as it is written, valid as long as the document. Only
+  // its brackets are looked at: whoever keeps the text has to parse it.
+  absl::StatusOr<absl::string_view> RawText();
+
+  // Whether it is the word null; the value can still be read.
+  bool IsNull();
+
   // "found WHAT IT IS, expected `what`"
   absl::Status Unexpected(absl::string_view what);
 

@@ -79,6 +79,15 @@ bool IsFileName(absl::string_view name) {
          !absl::StrContains(name, '/') && !absl::StrContains(name, '\0');
 }
 
+absl::StatusOr<std::vector<std::string>> ListNames(const Location& folder) {
+  WINDLASS_ASSIGN_OR_RETURN(const std::vector<Storage::Entry> entries,
+                            folder.storage->List(folder.path));
+  std::vector<std::string> names;
+  names.reserve(entries.size());
+  for (const Storage::Entry& entry : entries) names.push_back(entry.name);
+  return names;
+}
+
 std::string TemporaryName(absl::string_view name) {
   constexpr size_t kMaxName = 255;
   std::string temporary = absl::StrCat(".", name, kPartialSuffix);

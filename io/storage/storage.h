@@ -210,6 +210,9 @@ std::string DirName(absl::string_view path);
 // else.
 bool IsFileName(absl::string_view name);
 
+// The names in a folder, sorted.
+absl::StatusOr<std::vector<std::string>> ListNames(const Location& folder);
+
 // A small file at once. ResourceExhausted where it is larger than `limit`.
 absl::StatusOr<std::string> ReadFile(Storage& storage, const std::string& path,
                                      int64_t limit);

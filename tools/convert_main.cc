@@ -263,6 +263,8 @@ std::atomic<bool> interrupted{false};
 void StopOnSignals() {
   struct sigaction action = {};
   action.sa_handler = [](int) { interrupted.store(true); };
+  // Who asks twice does not want to wait: what a kill leaves is repaired.
+  action.sa_flags = SA_RESETHAND;
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
     ::sigaction(signal, &action, nullptr);
   }

@@ -141,7 +141,7 @@ TEST_F(CommandLineTest, NamesOfTensorsCannotSpeakForUs) {
   fs::create_directories(in);
   WriteTestFile(in + "/config.json",
                 R"({"architectures": ["Qwen3_5ForCausalLM"]})");
-  const std::string name("x\0y\x1b[2J_extra_state", 18);
+  const std::string name("x\0y\x1b[2J_extra_state", 19);
   WriteTestFile(
       in + "/model.safetensors",
       SerializeSafetensorsHeader(

@@ -135,7 +135,9 @@ struct Layer {
 
 class LoraCollector {
  public:
-  explicit LoraCollector(const MoeOptions& moe) : moe_(moe) {}
+  // `tensors` is how many there are in all.
+  LoraCollector(const MoeOptions& moe, int64_t tensors)
+      : moe_(moe), tensors_(tensors) {}
 
   // Whether `name` is LoRA of experts; it is kept then.
   absl::StatusOr<bool> Add(const std::string& name, const Tensor& tensor) {
@@ -151,10 +153,21 @@ class LoraCollector {
           absl::StrCat("found expert ", found->expert, ", expected ",
                        moe_.experts, " experts (", moe_.experts_field, ")"));
     }
+    if (moe_.experts > tensors_) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "found ", tensors_, " tensors in all, expected ", moe_.experts,
+          " experts in its layer alone (", moe_.experts_field, ")"));
+    }
     std::vector<Tensor>& experts =
         LayerOf(found->key, name).experts[found->key.role][found->up];
     experts.resize(moe_.experts);
-    WINDLASS_ASSIGN_OR_RETURN(experts[found->expert], Transpose(tensor));
+    Tensor& place = experts[found->expert];
+    if (place.source() != nullptr) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("found expert ", found->expert,
+                       " again, under another spelling, expected it once"));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(place, Transpose(tensor));
     return true;
   }
 
@@ -220,6 +233,7 @@ class LoraCollector {
   }
 
   const MoeOptions& moe_;
+  const int64_t tensors_;
   std::vector<std::string> order_;
   absl::flat_hash_map<std::string, Layer> layers_;
 };
@@ -229,7 +243,7 @@ class LoraCollector {
 absl::StatusOr<StateDict> ExpertLoraStep::FromHf(const StateDict& hf,
                                                  const FromHfOptions&) const {
   StateDictBuilder native;
-  LoraCollector lora(moe_);
+  LoraCollector lora(moe_, static_cast<int64_t>(hf.size()));
   for (const auto& [name, tensor] : hf) {
     const absl::StatusOr<bool> taken = lora.Add(name, tensor);
     if (!taken.ok()) {
@@ -249,7 +263,8 @@ absl::Status ExpertLoraStep::ToHf(const NamedTensor& native,
     hf->push_back(native);
     return absl::OkStatus();
   }
-  if (native.tensor.rank() != 3 || native.tensor.shape()[0] != moe_.experts) {
+  if (native.tensor.rank() != 3 || native.tensor.shape()[0] != moe_.experts ||
+      native.tensor.bytes() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "found ", native.tensor.ToString(), ", expected ", moe_.experts,
         " experts in dimension 0 (", moe_.experts_field, ")"));
@@ -281,6 +296,11 @@ absl::Status ExpertLoraStep::ToHf(const NamedTensor& native,
     Tensor up = matrix;
     if (key->role == kGateAndUpB) {
       const int64_t width = moe_.intermediate;
+      if (width > matrix.shape()[1]) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "found ", native.tensor.ToString(), ", expected 2 x ", width,
+            " in dimension 2 (", moe_.intermediate_field, ")"));
+      }
       WINDLASS_ASSIGN_OR_RETURN(gate, Slice(matrix, 1, 0, width));
       WINDLASS_ASSIGN_OR_RETURN(up, Slice(matrix, 1, width, 2 * width));
     }

@@ -82,6 +82,7 @@ class ExpertGroup {
               int64_t end)
       : moe_(moe), layer_(std::move(layer)), begin_(begin), end_(end) {
     for (auto& tensors : tensors_) tensors.resize(end - begin);
+    for (auto& names : names_) names.resize(end - begin);
   }
 
   // The tensor, checked and cast.
@@ -93,7 +94,15 @@ class ExpertGroup {
     // Transposing after the cast keeps both in one pass over the bytes.
     absl::StatusOr<Tensor> transposed = Transpose(*cast);
     if (!transposed.ok()) return Annotate(transposed.status(), Quoted(name));
-    tensors_[key.projection][key.expert - begin_] = *std::move(transposed);
+    Tensor& place = tensors_[key.projection][key.expert - begin_];
+    absl::string_view& known = names_[key.projection][key.expert - begin_];
+    if (place.source() != nullptr) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("tensors \"", known, "\" and \"", name,
+                       "\" would both be expert ", key.expert));
+    }
+    place = *std::move(transposed);
+    known = name;
     ++count_[key.projection];
     return absl::OkStatus();
   }
@@ -168,6 +177,7 @@ class ExpertGroup {
   const int64_t end_;
   int64_t hidden_ = -1;
   std::vector<Tensor> tensors_[kProjections];
+  std::vector<absl::string_view> names_[kProjections];  // as they came
   int64_t count_[kProjections] = {0, 0, 0};
 };
 
@@ -180,6 +190,55 @@ absl::Status MissingExperts(std::vector<std::string> missing) {
       "expert weights are missing: found no ", names,
       missing.size() > 5 ? absl::StrCat(" and ", missing.size() - 5, " more")
                          : ""));
+}
+
+// What a tensor of experts is that no rule takes, as its name tells.
+absl::string_view DescribeUnknown(absl::string_view name) {
+  struct Kind {
+    absl::string_view part;
+    absl::string_view what;
+  };
+  static constexpr Kind kKinds[] = {
+      {"qweight", "AWQ or GPTQ"},
+      {"qzeros", "AWQ or GPTQ"},
+      {"g_idx", "GPTQ"},
+      {"scales", "AWQ or GPTQ"},
+      {"weight_packed", "packed INT4"},
+      {"weight_scale", "packed INT4"},
+      {"weight_shape", "packed INT4"},
+      {"absmax", "bitsandbytes"},
+      {"quant_", "bitsandbytes"},
+      {"_blocks", "MXFP4"},
+      {"gate_up_proj", "stacked experts, as transformers 5 saves them"},
+      {".experts.down_proj", "stacked experts, as transformers 5 saves them"},
+  };
+  for (const Kind& kind : kKinds) {
+    if (absl::StrContains(name, kind.part)) return kind.what;
+  }
+  return "another name";
+}
+
+// Experts must not pass by unseen: what is one, and is not taken, is refused.
+// LoRA is another step's.
+absl::Status CheckNoExpert(absl::string_view name) {
+  const bool is_expert = absl::StrContains(name, ".experts.") ||
+                         absl::StartsWith(name, "experts.");
+  if (!is_expert || absl::StrContains(name, "lora_")) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(Quoted(name),
+                   ": found a tensor of experts that this adapter does not "
+                   "know (",
+                   DescribeUnknown(name),
+                   "), expected [model.][language_model.]"
+                   "layers.N.mlp.experts.E.{gate,up,down}_proj.weight"));
+}
+
+// The experts of a layer that has a router: "...layers.3.mlp.experts" for
+// "...layers.3.mlp.gate.weight".
+std::optional<std::string> ExpertsOfRouter(absl::string_view name) {
+  constexpr absl::string_view kRouter = ".mlp.gate.weight";
+  if (!absl::EndsWith(name, kRouter)) return std::nullopt;
+  return absl::StrCat(absl::StripSuffix(name, kRouter), ".mlp.experts");
 }
 
 // A scale whose weight is FP8: nobody has multiplied it in.
@@ -195,6 +254,7 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
     const StateDict& hf, const FromHfOptions& options) const {
   const auto [begin, end] = ExpertRange(moe_.experts, options.device_mesh);
   std::map<std::string, ExpertGroup> groups;
+  std::map<std::string, absl::string_view> routers;
   // Those of the tensor before: a layer's come one after the other as a rule.
   absl::string_view layer;
   ExpertGroup* group = nullptr;
@@ -203,6 +263,10 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
     const std::optional<ExpertKey> key = ParseExpertKey(name, layer);
     if (!key.has_value()) {
       if (!absl::EndsWith(name, kScale)) {
+        WINDLASS_RETURN_IF_ERROR(CheckNoExpert(name));
+        if (auto experts = ExpertsOfRouter(name)) {
+          routers.emplace(*std::move(experts), name);
+        }
         WINDLASS_RETURN_IF_ERROR(native.Add(name, tensor, name));
       } else if (IsUnusedScale(hf, name)) {
         return absl::InvalidArgumentError(
@@ -216,6 +280,12 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
       return absl::InvalidArgumentError(absl::StrCat(
           Quoted(name), ": found expert ", key->expert, ", expected ",
           moe_.experts, " experts (", moe_.experts_field, ")"));
+    }
+    if (end - begin > static_cast<int64_t>(hf.size())) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(name), ": found ", hf.size(), " tensors in all, expected ",
+          end - begin, " experts in its layer alone (", moe_.experts_field,
+          ")"));
     }
     if (key->layer != layer) {
       layer = key->layer;
@@ -233,6 +303,12 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
   std::vector<std::string> missing;
   for (const auto& [name, group] : groups) group.AppendMissing(&missing);
   if (!missing.empty()) return MissingExperts(std::move(missing));
+  for (const auto& [layer, router] : routers) {
+    if (groups.count(layer) > 0) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        Quoted(router), ": found a router and no experts, expected ", layer,
+        ".0.gate_proj.weight and the others"));
+  }
   return std::move(native).Build();
 }
 
@@ -258,16 +334,20 @@ absl::Status ExpertsStep::ToHf(const NamedTensor& native,
   const auto [begin, end] = ExpertRange(moe_.experts, options.device_mesh);
   const Tensor& grouped = native.tensor;
   const int64_t inner = is_down ? 1 : 2;
-  const int64_t width = is_down ? moe_.intermediate : 2 * moe_.intermediate;
-  if (grouped.rank() != 3 || grouped.shape()[0] != end - begin) {
+  if (grouped.rank() != 3 || grouped.shape()[0] != end - begin ||
+      grouped.bytes() == 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("found ", grouped.ToString(), ", expected ", end - begin,
                      " experts in dimension 0 (", moe_.experts_field, ")"));
   }
-  if (grouped.shape()[inner] != width) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "found ", grouped.ToString(), ", expected ", width, " in dimension ",
-        inner, " (", moe_.intermediate_field, ")"));
+  // Both halves of gate_and_up are as wide.
+  const int64_t width = grouped.shape()[inner];
+  const int64_t half = is_down ? width : width / 2;
+  if (half != moe_.intermediate || half * inner != width) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", grouped.ToString(), ", expected ",
+                     is_down ? "" : "2 x ", moe_.intermediate, " in dimension ",
+                     inner, " (", moe_.intermediate_field, ")"));
   }
   auto emit = [&](const Tensor& matrix, int64_t expert,
                   Projection projection) -> absl::Status {

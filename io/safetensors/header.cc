@@ -88,10 +88,10 @@ absl::Status ReadEntry(JsonValue value, SafetensorsEntry* entry) {
 }
 
 absl::Status ReadMetadata(JsonValue value, SafetensorsMetadata* metadata) {
+  absl::flat_hash_set<std::string> keys;
   return value.ForEachMember(
-      [metadata](absl::string_view key, JsonValue value) -> absl::Status {
-        const bool twice = absl::c_any_of(
-            *metadata, [key](const auto& item) { return item.first == key; });
+      [&](absl::string_view key, JsonValue value) -> absl::Status {
+        const bool twice = !keys.emplace(key).second;
         const absl::StatusOr<absl::string_view> text =
             twice ? absl::InvalidArgumentError("found twice") : value.String();
         if (!text.ok()) {

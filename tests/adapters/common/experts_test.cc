@@ -18,6 +18,7 @@
 namespace windlass {
 namespace {
 
+using ::testing::_;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -120,6 +121,76 @@ TEST_F(ExpertsTest, RefusesShapesThatDoNotFitTheConfig) {
               StatusIs(kInvalid, HasSubstr("expected 6 in dimension 1")));
 }
 
+TEST_F(ExpertsTest, HoldsTheConfigsNumbersAgainstTheTensors) {
+  MoeOptions moe = TestMoe();
+  moe.experts = 1'000'000'000;
+  const ExpertsStep step(moe);
+  EXPECT_THAT(step.FromHf(Layer(), {}),
+              StatusIs(kInvalid, AllOf(HasSubstr(Name(0, "gate_proj")),
+                                       HasSubstr("expected 1000000000"),
+                                       HasSubstr("num_experts"))));
+  moe.intermediate = int64_t{1} << 62;
+  const NamedTensor grouped{"model.layers.0.mlp.experts.gate_and_up_projs",
+                            RandomTensor(DType::kBF16, {3, 6, 8}, &random_)};
+  std::vector<NamedTensor> hf;
+  EXPECT_THAT(ExpertsStep(moe).ToHf(grouped, {}, &hf), StatusIs(kInvalid, _));
+  // A billion experts that take no byte.
+  const NamedTensor empty{
+      grouped.name,
+      RandomTensor(DType::kBF16, {1'000'000'000, 0, 8}, &random_)};
+  moe.intermediate = 4;
+  EXPECT_THAT(ExpertsStep(moe).ToHf(empty, {}, &hf), StatusIs(kInvalid, _));
+}
+
+TEST_F(ExpertsTest, RefusesTwoSpellingsOfOneExpert) {
+  StateDict hf = Layer(Name(2, "up_proj"));
+  const std::string twice = "model.layers.0.mlp.experts.01.gate_proj.weight";
+  ASSERT_OK(hf.Insert(twice, RandomTensor(DType::kBF16, {4, 6}, &random_)));
+  EXPECT_THAT(
+      step_.FromHf(hf, {}),
+      StatusIs(absl::StatusCode::kAlreadyExists,
+               AllOf(HasSubstr(Name(1, "gate_proj")), HasSubstr(twice))));
+}
+
+// What is an expert's and is not taken must not pass by unseen.
+TEST_F(ExpertsTest, RefusesExpertsThatItDoesNotKnow) {
+  struct Case {
+    const char* name;
+    const char* what;
+  };
+  const Case kCases[] = {
+      {"model.layers.0.mlp.experts.0.gate_proj.qweight", "AWQ or GPTQ"},
+      {"model.layers.0.mlp.experts.0.gate_proj.scales", "AWQ or GPTQ"},
+      {"model.layers.0.mlp.experts.0.up_proj.weight_packed", "packed INT4"},
+      {"model.layers.0.mlp.experts.0.up_proj.weight.absmax", "bitsandbytes"},
+      {"model.layers.0.mlp.experts.gate_up_proj", "transformers 5"},
+      {"model.layers.0.mlp.experts.down_proj", "transformers 5"},
+      {"_orig_mod.model.layers.0.mlp.experts.0.gate_proj.weight",
+       "another name"},
+      {"base_model.model.model.layers.0.mlp.experts.0.gate_proj.weight",
+       "another name"},
+      {"model.layers.0.block_sparse_moe.experts.0.w1.weight", "another name"},
+  };
+  for (const Case& test : kCases) {
+    StateDict hf = Layer();
+    ASSERT_OK(hf.Insert(test.name, RandomTensor(DType::kF32, {4}, &random_)));
+    EXPECT_THAT(
+        step_.FromHf(hf, {}),
+        StatusIs(kInvalid, AllOf(HasSubstr(test.name), HasSubstr(test.what))));
+  }
+}
+
+TEST_F(ExpertsTest, RefusesARouterWithoutExperts) {
+  StateDict hf = Layer();
+  const char router[] = "model.layers.1.mlp.gate.weight";
+  ASSERT_OK(hf.Insert(router, RandomTensor(DType::kF32, {3, 6}, &random_)));
+  EXPECT_THAT(
+      step_.FromHf(hf, {}),
+      StatusIs(kInvalid,
+               AllOf(HasSubstr(router),
+                     HasSubstr("model.layers.1.mlp.experts.0.gate_proj"))));
+}
+
 TEST_F(ExpertsTest, RefusesFp8ExpertsWithoutScale) {
   EXPECT_THAT(step_.FromHf(Layer("", 3, DType::kF8E4M3), {}),
               StatusIs(kInvalid, HasSubstr("without a scale")));
@@ -151,7 +222,7 @@ TEST_F(ExpertsTest, SplitRefusesWhatTheConfigDoesNotExplain) {
   EXPECT_THAT(split("model.layers.0.mlp.experts.down_projs", {3, 5, 6}),
               StatusIs(kInvalid, HasSubstr("moe_intermediate_size")));
   EXPECT_THAT(split("model.layers.0.mlp.experts.gate_and_up_projs", {3, 6, 7}),
-              StatusIs(kInvalid, HasSubstr("expected 8 in dimension 2")));
+              StatusIs(kInvalid, HasSubstr("expected 2 x 4 in dimension 2")));
   EXPECT_THAT(split("model.layers.0.mlp.experts.gate_and_up_projs", {2, 6, 8}),
               StatusIs(kInvalid, HasSubstr("num_experts")));
   EXPECT_OK(split("model.layers.0.mlp.experts.gate_and_up_projs", {3, 6, 8}));

@@ -56,8 +56,8 @@ class TensorSource {
 
   // The end of the piece that is best computed at once and that holds byte
   // `offset` (one expert's matrix for a transpose, a few rows of a cast).
-  // Pieces start where the one before ends and are of bounded size; the last
-  // one's end may lie beyond the tensor's.
+  // Pieces start where the one before ends and hold kMaxPieceBytes at most; the
+  // last one's end may lie beyond the tensor's.
   virtual int64_t PieceEnd(int64_t offset) const;
 
   // Calls `visit` for each range that the bytes come from, in the order in
@@ -70,6 +70,10 @@ class TensorSource {
 // The size that pieces of computed tensors aim at: large enough to amortise a
 // system call, small enough that a few fit the cache.
 inline constexpr int64_t kPieceBytes = int64_t{1} << 20;
+
+// What no piece exceeds, whatever the shapes: a matrix up to this size is
+// transposed at once, a larger one in bands.
+inline constexpr int64_t kMaxPieceBytes = int64_t{8} << 20;
 
 class Tensor {
  public:

@@ -19,9 +19,20 @@ using Source = std::shared_ptr<const TensorSource>;
 // Bytes of input that an operation holds at a time; a few of these fit a core's
 // second-level cache.
 constexpr int64_t kScratchBytes = 256 << 10;
+constexpr int64_t kCacheLine = 64;
 
-// Matrices up to this size are transposed in one piece.
-constexpr int64_t kMatrixBytes = 8 << 20;
+// The end of a piece that starts at `offset` and should hold whole rows of
+// `width` bytes up to row `row_end`: fewer, where they would be too many; a
+// part of one, where a row alone is too long.
+int64_t EndOfRows(int64_t offset, int64_t row_end, int64_t width) {
+  const int64_t row = offset / width;
+  if (width > kMaxPieceBytes) {
+    const int64_t in_row = offset % width;
+    return row * width + std::min(width, in_row + kMaxPieceBytes);
+  }
+  const int64_t most = row + kMaxPieceBytes / width;
+  return std::clamp(row_end, row + 1, std::max(most, row + 1)) * width;
+}
 
 std::unique_ptr<char[]> Scratch(int64_t bytes) {
   return std::unique_ptr<char[]>(new char[bytes]);
@@ -145,7 +156,9 @@ class CastSource : public OneInputSource {
   int64_t PieceEnd(int64_t offset) const override {
     const int64_t in_size = DTypeBytes(from_);
     const int64_t out_size = DTypeBytes(to_);
-    return inner().PieceEnd(offset / out_size * in_size) / in_size * out_size;
+    const int64_t end =
+        inner().PieceEnd(offset / out_size * in_size) / in_size * out_size;
+    return std::min(end, offset + kMaxPieceBytes);
   }
 
  private:
@@ -167,7 +180,8 @@ class TransposeSource : public OneInputSource {
           // Rows of one matrix at a time.
           for (int64_t done = 0; done < all.rows;) {
             const int64_t row = (all.row + done) % n_;
-            const int64_t rows = std::min(n_ - row, all.rows - done);
+            const int64_t rows =
+                std::min({n_ - row, all.rows - done, MostRows(all.col_bytes)});
             WINDLASS_RETURN_IF_ERROR(ReadMatrix(
                 (all.row + done) / n_,
                 Rectangle{row, rows, all.col, all.col_bytes,
@@ -178,27 +192,29 @@ class TransposeSource : public OneInputSource {
         });
   }
 
+  // As many of a matrix's output rows as a piece holds: the more, the longer
+  // are the runs that are read of the input.
   int64_t PieceEnd(int64_t offset) const override {
     const int64_t width = m_ * element_;
-    const int64_t matrix = width * n_;
-    const int64_t begin = offset / matrix * matrix;
-    if (matrix <= kMatrixBytes) return begin + matrix;
-    // Bands of output rows, wide enough that runs of the input stay long.
-    const int64_t band =
-        std::max(kMatrixBytes / 2 / width, 4096 / int64_t{element_}) * width;
-    return begin + std::min(matrix, ((offset - begin) / band + 1) * band);
+    return EndOfRows(offset, (offset / width / n_ + 1) * n_, width);
   }
 
  private:
+  // How many output rows are done at a time: as few as keep a band of the
+  // input, a cache line of output wide, within the scratch.
+  int64_t MostRows(int64_t col_bytes) const {
+    return std::max<int64_t>(kScratchBytes / std::min(col_bytes, kCacheLine),
+                             1);
+  }
+
   // Reads bands of the input, each of them in rows as long as the rectangle is
   // high, and transposes them to their columns.
   absl::Status ReadMatrix(int64_t batch, const Rectangle& out) const {
     const int64_t first = out.col / element_;
     const int64_t count = out.col_bytes / element_;
     const int64_t in_bytes = out.rows * element_;
-    // No less than a cache line of output at a time.
     const int64_t band = std::min(
-        count, std::max(kScratchBytes / in_bytes, 64 / int64_t{element_}));
+        count, std::max(kScratchBytes / in_bytes, kCacheLine / element_));
     const auto scratch = Scratch(band * in_bytes);
     for (int64_t done = 0; done < count; done += band) {
       const int64_t rows = std::min(band, count - done);
@@ -303,8 +319,8 @@ class ConcatSource : public TensorSource {
     // Whole rows: as many as the first part computes at once.
     const int64_t row = offset / width_;
     const Part& part = parts_.front();
-    const int64_t end = part.source->PieceEnd(row * part.width) / part.width;
-    return std::max(row + 1, end) * width_;
+    return EndOfRows(
+        offset, part.source->PieceEnd(row * part.width) / part.width, width_);
   }
 
   bool VisitInputs(Visitor visit) const override {
@@ -353,15 +369,22 @@ class DequantizeSource : public TensorSource {
     return ForEachRectangle(
         region, weight_.shape()[1] * out_size, to, to_stride,
         [&](const Rectangle& all) -> absl::Status {
-          // Bands that do not cross a block's edge share a row of scales.
+          // Tiles that do not cross a block's lower edge share a row of
+          // scales.
+          const int64_t most_cols = kScratchBytes / out_size;
           for (int64_t done = 0; done < all.rows;) {
             const int64_t row = all.row + done;
             const int64_t rows =
                 std::min({all.rows - done, block_ - row % block_,
                           std::max<int64_t>(kScratchBytes / all.col_bytes, 1)});
-            WINDLASS_RETURN_IF_ERROR(ReadBand(Rectangle{
-                row, rows, all.col / out_size, all.col_bytes / out_size,
-                all.to + done * all.to_stride, all.to_stride}));
+            const int64_t cols = all.col_bytes / out_size;
+            for (int64_t col = 0; col < cols; col += most_cols) {
+              WINDLASS_RETURN_IF_ERROR(ReadBand(
+                  Rectangle{row, rows, all.col / out_size + col,
+                            std::min(most_cols, cols - col),
+                            all.to + done * all.to_stride + col * out_size,
+                            all.to_stride}));
+            }
             done += rows;
           }
           return absl::OkStatus();
@@ -388,18 +411,14 @@ class DequantizeSource : public TensorSource {
     WINDLASS_RETURN_IF_ERROR(
         ReadScales(band.row / block_, band.col / block_,
                    (band.col + band.col_bytes - 1) / block_ + 1, &scales));
-    std::vector<float> values(block_);
     for (int64_t row = 0; row < band.rows; ++row) {
       for (int64_t col = band.col; col < band.col + band.col_bytes;) {
         const int64_t end =
             std::min(band.col + band.col_bytes, (col / block_ + 1) * block_);
         const int64_t at = row * band.col_bytes + col - band.col;
-        DecodeToF32(weight_.dtype(), in.get() + at * in_size, end - col,
-                    values.data());
-        const float scale = scales[col / block_ - band.col / block_];
-        for (int64_t i = 0; i < end - col; ++i) values[i] *= scale;
-        EncodeFromF32(
-            dtype_, values.data(), end - col,
+        ScaleFloats(
+            weight_.dtype(), in.get() + at * in_size, end - col,
+            scales[col / block_ - band.col / block_], dtype_,
             band.to + row * band.to_stride + (col - band.col) * out_size);
         col = end;
       }

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "windlass/core/kernels/dispatch.h"
+#include "windlass/core/kernels/floating_point_mode.h"
 
 namespace windlass {
 namespace {
@@ -181,14 +182,8 @@ void EncodeAll(const float* in, int64_t count, char* out, EncodeFn encode) {
   }
 }
 
-}  // namespace
-
-bool IsConvertible(DType dtype) {
-  return IsFloat(dtype) && DTypeBytes(dtype) > 0 && DTypeBits(dtype) % 8 == 0;
-}
-
-WINDLASS_DISPATCH
-void DecodeToF32(DType dtype, const char* in, int64_t count, float* out) {
+WINDLASS_DISPATCH WINDLASS_NOINLINE void Decode(DType dtype, const char* in,
+                                                int64_t count, float* out) {
   switch (dtype) {
     case DType::kF32:
       std::memcpy(out, in, count * sizeof(float));
@@ -222,8 +217,8 @@ void DecodeToF32(DType dtype, const char* in, int64_t count, float* out) {
   }
 }
 
-WINDLASS_DISPATCH
-void EncodeFromF32(DType dtype, const float* in, int64_t count, char* out) {
+WINDLASS_DISPATCH WINDLASS_NOINLINE void Encode(DType dtype, const float* in,
+                                                int64_t count, char* out) {
   switch (dtype) {
     case DType::kF32:
       std::memcpy(out, in, count * sizeof(float));
@@ -248,18 +243,54 @@ void EncodeFromF32(DType dtype, const float* in, int64_t count, char* out) {
   }
 }
 
+WINDLASS_DISPATCH WINDLASS_NOINLINE void Multiply(float factor, int64_t count,
+                                                  float* values) {
+  for (int64_t i = 0; i < count; ++i) values[i] *= factor;
+}
+
+// Elements that are converted at a time, on the stack.
+constexpr int64_t kBlock = 1024;
+
+}  // namespace
+
+bool IsConvertible(DType dtype) {
+  return IsFloat(dtype) && DTypeBytes(dtype) > 0 && DTypeBits(dtype) % 8 == 0;
+}
+
+void DecodeToF32(DType dtype, const char* in, int64_t count, float* out) {
+  const DefaultFloatingPointMode mode;
+  Decode(dtype, in, count, out);
+}
+
+void EncodeFromF32(DType dtype, const float* in, int64_t count, char* out) {
+  const DefaultFloatingPointMode mode;
+  Encode(dtype, in, count, out);
+}
+
 void ConvertFloats(DType from, const char* in, int64_t count, DType to,
                    char* out) {
   if (from == to) {
     std::memcpy(out, in, count * DTypeBytes(to));
     return;
   }
-  constexpr int64_t kBlock = 1024;
+  const DefaultFloatingPointMode mode;
   float block[kBlock];
   for (int64_t done = 0; done < count; done += kBlock) {
     const int64_t n = std::min(kBlock, count - done);
-    DecodeToF32(from, in + done * DTypeBytes(from), n, block);
-    EncodeFromF32(to, block, n, out + done * DTypeBytes(to));
+    Decode(from, in + done * DTypeBytes(from), n, block);
+    Encode(to, block, n, out + done * DTypeBytes(to));
+  }
+}
+
+void ScaleFloats(DType from, const char* in, int64_t count, float scale,
+                 DType to, char* out) {
+  const DefaultFloatingPointMode mode;
+  float block[kBlock];
+  for (int64_t done = 0; done < count; done += kBlock) {
+    const int64_t n = std::min(kBlock, count - done);
+    Decode(from, in + done * DTypeBytes(from), n, block);
+    Multiply(scale, n, block);
+    Encode(to, block, n, out + done * DTypeBytes(to));
   }
 }
 

@@ -4,7 +4,8 @@
 // there, and so here): decoding is exact for every dtype of 32 bits or less,
 // encoding rounds to nearest even. NaN stays NaN. What is too large becomes
 // infinity, or NaN where the dtype has no infinity (F8_E4M3 above 464, the FNUZ
-// dtypes, F8_E8M0).
+// dtypes, F8_E8M0). The floating-point mode of the calling thread, flushing of
+// subnormal numbers and direction of rounding, makes no difference.
 
 #ifndef WINDLASS_CORE_KERNELS_FLOAT_CONVERT_H_
 #define WINDLASS_CORE_KERNELS_FLOAT_CONVERT_H_
@@ -24,6 +25,10 @@ void DecodeToF32(DType dtype, const char* in, int64_t count, float* out);
 void EncodeFromF32(DType dtype, const float* in, int64_t count, char* out);
 void ConvertFloats(DType from, const char* in, int64_t count, DType to,
                    char* out);
+
+// The same with every element multiplied by `scale` in F32 on its way.
+void ScaleFloats(DType from, const char* in, int64_t count, float scale,
+                 DType to, char* out);
 
 }  // namespace windlass
 

@@ -1,0 +1,157 @@
+// Whatever a matrix's size, a thread needs a piece and some scratch: every
+// operation, and what adapters build of them, for shapes of real models and for
+// absurd ones.
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "windlass/core/byte_source.h"
+#include "windlass/core/tensor.h"
+#include "windlass/core/tensor_ops.h"
+#include "windlass/tests/testing/status_matchers.h"
+
+namespace {
+
+// Bytes that are allocated at this moment, and the most there have been.
+std::atomic<int64_t> allocated{0};
+std::atomic<int64_t> peak{0};
+
+}  // namespace
+
+void* operator new(size_t size) {
+  // The size stands before what is given out.
+  constexpr size_t kRoom = alignof(std::max_align_t);
+  char* const start = static_cast<char*>(std::malloc(size + kRoom));
+  if (start == nullptr) throw std::bad_alloc();
+  std::memcpy(start, &size, sizeof(size));
+  const int64_t now = allocated += size;
+  if (now > peak) peak = now;
+  return start + kRoom;
+}
+
+void operator delete(void* given) noexcept {
+  if (given == nullptr) return;
+  char* const start = static_cast<char*>(given) - alignof(std::max_align_t);
+  size_t size;
+  std::memcpy(&size, start, sizeof(size));
+  allocated -= size;
+  std::free(start);
+}
+
+void operator delete(void* given, size_t) noexcept { operator delete(given); }
+
+namespace windlass {
+namespace {
+
+using ::testing::Le;
+
+// So many zeros, which nobody has to store. Counts what is read.
+class Zeros : public ByteSource {
+ public:
+  explicit Zeros(int64_t size) : size_(size) {}
+  const std::string& name() const override { return name_; }
+  int64_t size() const override { return size_; }
+  absl::Status ReadAt(int64_t, absl::Span<char> out) const override {
+    std::memset(out.data(), 0, out.size());
+    return absl::OkStatus();
+  }
+
+ private:
+  const int64_t size_;
+  const std::string name_ = "zeros";
+};
+
+Tensor Sparse(DType dtype, Shape shape) {
+  const int64_t bytes = ByteSize(dtype, shape).value();
+  return Tensor::FromExtent(dtype, std::move(shape),
+                            Extent{std::make_shared<Zeros>(bytes), 0, bytes})
+      .value();
+}
+
+struct Named {
+  std::string what;
+  Tensor tensor;
+};
+
+// What adapters make of experts, both ways, and each operation alone.
+std::vector<Named> Operations(int64_t m, int64_t n) {
+  const Tensor bf16 = Sparse(DType::kBF16, {m, n});
+  const Tensor f32 = Cast(bf16, DType::kF32).value();
+  const Tensor turned = Transpose(bf16).value();
+  const Tensor turned_f32 = Transpose(f32).value();
+  const Tensor fp8 =
+      DequantizeBlocks(Sparse(DType::kF8E4M3, {m, n}),
+                       Sparse(DType::kF32, {(m + 127) / 128, (n + 127) / 128}),
+                       128, DType::kBF16)
+          .value();
+  const Tensor gate_and_up[] = {turned, turned};
+  const Tensor merged = Concat(gate_and_up, 1).value();
+  const Tensor experts[] = {merged, merged};
+  const Tensor quantised[] = {Transpose(fp8).value(), Transpose(fp8).value()};
+  const Tensor grouped = Sparse(DType::kBF16, {2, n, 2 * m});
+  const Tensor one = Select(grouped, 1).value();
+  return {{"cast", f32},
+          {"transpose", turned},
+          {"transpose of a cast", turned_f32},
+          {"cast of a transpose", Cast(turned, DType::kF32).value()},
+          {"dequantise", fp8},
+          {"concat along rows", Concat({bf16, bf16}, 1).value()},
+          {"merge", Stack(experts).value()},
+          {"merge of FP8", Concat(quantised, 1).value()},
+          {"split", Transpose(Slice(one, 1, 0, m).value()).value()},
+          {"slice of columns",
+           Slice(bf16, 1, 0, std::max<int64_t>(n / 2, 1)).value()}};
+}
+
+class BoundedMemoryTest
+    : public ::testing::TestWithParam<std::pair<int64_t, int64_t>> {};
+
+TEST_P(BoundedMemoryTest, PiecesAndScratchAreBounded) {
+  const auto [m, n] = GetParam();
+  for (const Named& operation : Operations(m, n)) {
+    SCOPED_TRACE(operation.what);
+    const TensorSource& source = *operation.tensor.source();
+    const int64_t bytes = operation.tensor.bytes();
+    std::vector<int64_t> begins;
+    for (int64_t begin = 0; begin < bytes;) {
+      begins.push_back(begin);
+      const int64_t end = std::min(source.PieceEnd(begin), bytes);
+      ASSERT_GT(end, begin);
+      ASSERT_THAT(end - begin, Le(kMaxPieceBytes)) << begin;
+      begin = end;
+    }
+    // The first, one in the middle, and the last.
+    for (const int64_t begin :
+         {begins.front(), begins[begins.size() / 2], begins.back()}) {
+      const int64_t size = std::min(source.PieceEnd(begin), bytes) - begin;
+      const std::unique_ptr<char[]> piece(new char[size]);
+      const int64_t before = allocated;
+      peak = before;
+      ASSERT_OK(source.Read(Region{begin, size}, piece.get(), size));
+      EXPECT_THAT(peak - before, Le(int64_t{3} << 20)) << begin;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, BoundedMemoryTest,
+    ::testing::Values(std::make_pair(768, 2048), std::make_pair(2048, 7168),
+                      std::make_pair(14336, 4096), std::make_pair(8192, 8192),
+                      std::make_pair(4, 4'000'000),
+                      std::make_pair(4'000'000, 4)),
+    [](const auto& info) {
+      return absl::StrCat(info.param.first, "x", info.param.second);
+    });
+
+}  // namespace
+}  // namespace windlass

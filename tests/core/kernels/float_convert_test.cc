@@ -8,6 +8,10 @@
 #include <string>
 #include <vector>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -177,6 +181,64 @@ TEST(FloatConvertTest, ConvertsLongUnalignedRows) {
         ASSERT_EQ(out.substr(1 + i * DTypeBytes(to), DTypeBytes(to)), one);
       }
     }
+  }
+}
+
+// Every code of 16 bits and less, and subnormal numbers of the longer ones.
+std::string AllCodes(DType dtype) {
+  std::string codes;
+  const int bytes = DTypeBytes(dtype);
+  for (uint32_t code = 0; code < (bytes == 1 ? 256u : 65536u); ++code) {
+    uint64_t value = code;
+    // Both ends of the mantissa, and the exponents around zero.
+    if (bytes == 4) value = code << 16 | (code & 7);
+    if (bytes == 8) value = uint64_t{code} << 48 | (code & 7);
+    codes.append(reinterpret_cast<const char*>(&value), bytes);
+  }
+  return codes;
+}
+
+#ifdef __SSE2__
+TEST(FloatConvertTest, TheThreadsFloatingPointModeMakesNoDifference) {
+  // Flush to zero, subnormal numbers are zero, rounding towards zero.
+  constexpr unsigned kHostile = 0x1F80 | 0x8000 | 0x0040 | 0x6000;
+  for (DType from : kConvertible) {
+    const std::string in = AllCodes(from);
+    const int64_t count = in.size() / DTypeBytes(from);
+    for (DType to : kConvertible) {
+      std::string usual(count * DTypeBytes(to), '\0');
+      std::string scaled = usual;
+      ConvertFloats(from, in.data(), count, to, &usual[0]);
+      ScaleFloats(from, in.data(), count, 0.37f, to, &scaled[0]);
+      std::string other = usual;
+      std::string other_scaled = usual;
+      const unsigned before = _mm_getcsr();
+      _mm_setcsr(kHostile);
+      ConvertFloats(from, in.data(), count, to, &other[0]);
+      ScaleFloats(from, in.data(), count, 0.37f, to, &other_scaled[0]);
+      const unsigned after = _mm_getcsr();
+      _mm_setcsr(before);
+      EXPECT_EQ(after, kHostile);
+      EXPECT_TRUE(other == usual) << DTypeName(from) << " " << DTypeName(to);
+      EXPECT_TRUE(other_scaled == scaled)
+          << DTypeName(from) << " " << DTypeName(to);
+    }
+  }
+}
+#endif
+
+TEST(FloatConvertTest, ScalesInF32) {
+  for (DType from : {DType::kF8E4M3, DType::kBF16, DType::kF32}) {
+    const std::string in = AllCodes(from);
+    const int64_t count = in.size() / DTypeBytes(from);
+    std::vector<float> values(count);
+    DecodeToF32(from, in.data(), count, values.data());
+    for (float& value : values) value *= 3.7f;
+    std::string expected(count * 2, '\0');
+    EncodeFromF32(DType::kBF16, values.data(), count, &expected[0]);
+    std::string found = expected;
+    ScaleFloats(from, in.data(), count, 3.7f, DType::kBF16, &found[0]);
+    EXPECT_TRUE(found == expected) << DTypeName(from);
   }
 }
 

@@ -3,9 +3,9 @@
     load("@windlass//bazel:deps.bzl", "windlass_deps")
     windlass_deps()
 
-A repository that is already defined keeps its definition. Modules (bzlmod) get
-the same dependencies from MODULE.bazel and need nothing of this file. The hashes
-are hexadecimal because Bazel 4's http_archive knows no `integrity`.
+For Bazel 6, and 7 without modules. A repository that is already defined keeps its
+definition. Modules (bzlmod) get the same dependencies from MODULE.bazel and need
+nothing of this file; Debian's Bazel 4 gets them from tools/bazel.
 """
 
 load("@bazel_tools//tools/build_defs/repo:http.bzl", "http_archive")
@@ -28,23 +28,31 @@ def windlass_deps():
     )
     _archive(
         name = "rules_cc",
-        sha256 = "abc605dd850f813bb37004b77db20106a19311a96b2da1c92b789da529d28fe1",
-        strip_prefix = "rules_cc-0.0.17",
-        url = "https://github.com/bazelbuild/rules_cc/releases/download/0.0.17/rules_cc-0.0.17.tar.gz",
+        # Later ones load @com_google_protobuf, which nothing here needs.
+        sha256 = "2037875b9a4456dce4a79d112a8ae885bbc4aad968e6587dca6e64f3a0900cdf",
+        strip_prefix = "rules_cc-0.0.9",
+        url = "https://github.com/bazelbuild/rules_cc/archive/refs/tags/0.0.9.tar.gz",
+    )
+    _archive(
+        # BoringSSL's build files load it.
+        name = "rules_license",
+        sha256 = "26d4021f6898e23b82ef953078389dd49ac2b5618ac564ade4ef87cced147b38",
+        url = "https://github.com/bazelbuild/rules_license/releases/download/1.0.0/rules_license-1.0.0.tar.gz",
     )
     _archive(
         name = "abseil-cpp",
-        sha256 = "f50e5ac311a81382da7fa75b97310e4b9006474f9560ac46f54a9967f07d4ae3",
-        strip_prefix = "abseil-cpp-20240722.0",
-        url = "https://github.com/abseil/abseil-cpp/releases/download/20240722.0/abseil-cpp-20240722.0.tar.gz",
+        sha256 = "16242f394245627e508ec6bb296b433c90f8d914f73b9c026fddb905e27276e8",
+        strip_prefix = "abseil-cpp-20250127.0",
+        url = "https://github.com/abseil/abseil-cpp/releases/download/20250127.0/abseil-cpp-20250127.0.tar.gz",
     )
 
-    # RE2's own WORKSPACE build files say @com_google_absl.
+    # The name by which older repositories know Abseil. Whoever uses both links one
+    # of them twice: map one onto the other with repo_mapping.
     _archive(
         name = "com_google_absl",
-        sha256 = "f50e5ac311a81382da7fa75b97310e4b9006474f9560ac46f54a9967f07d4ae3",
-        strip_prefix = "abseil-cpp-20240722.0",
-        url = "https://github.com/abseil/abseil-cpp/releases/download/20240722.0/abseil-cpp-20240722.0.tar.gz",
+        sha256 = "16242f394245627e508ec6bb296b433c90f8d914f73b9c026fddb905e27276e8",
+        strip_prefix = "abseil-cpp-20250127.0",
+        url = "https://github.com/abseil/abseil-cpp/releases/download/20250127.0/abseil-cpp-20250127.0.tar.gz",
     )
     _archive(
         name = "re2",

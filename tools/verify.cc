@@ -30,7 +30,7 @@ namespace {
 constexpr Flag kFlags[] = {{"json", nullptr, "as JSON"}};
 
 absl::StatusOr<std::string> DigestOf(const Tensor& tensor, DigestKind kind) {
-  const auto digest = Digest::Create(kind);
+  WINDLASS_ASSIGN_OR_RETURN(const auto digest, Digest::Create(kind));
   std::string buffer;
   for (int64_t begin = 0; begin < tensor.bytes();) {
     const int64_t end =

@@ -1,8 +1,9 @@
 #include "windlass/io/transfer/digest.h"
 
-#include "absl/strings/escaping.h"
-#include "openssl/evp.h"
-#include "xxhash.h"
+#include <map>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 
 namespace windlass {
 namespace {
@@ -16,53 +17,12 @@ constexpr KindName kKinds[] = {{DigestKind::kNone, "none"},
                                {DigestKind::kXxh3, "xxh3"},
                                {DigestKind::kSha256, "sha256"}};
 
-std::string Hex(const void* bytes, size_t size) {
-  return absl::BytesToHexString(
-      absl::string_view(static_cast<const char*>(bytes), size));
+// Built on first use: registrars run in no particular order.
+std::map<DigestKind, DigestRegistrar::Factory>& Factories() {
+  static auto* const factories =
+      new std::map<DigestKind, DigestRegistrar::Factory>;
+  return *factories;
 }
-
-class Xxh3Digest : public Digest {
- public:
-  Xxh3Digest() { XXH3_64bits_reset(state_.get()); }
-
-  void Update(absl::Span<const char> bytes) override {
-    XXH3_64bits_update(state_.get(), bytes.data(), bytes.size());
-  }
-
-  std::string Finish() override {
-    XXH64_canonical_t canonical;
-    XXH64_canonicalFromHash(&canonical, XXH3_64bits_digest(state_.get()));
-    return Hex(canonical.digest, sizeof(canonical.digest));
-  }
-
- private:
-  struct Free {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  const std::unique_ptr<XXH3_state_t, Free> state_{XXH3_createState()};
-};
-
-class Sha256Digest : public Digest {
- public:
-  Sha256Digest() { EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr); }
-
-  void Update(absl::Span<const char> bytes) override {
-    EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size());
-  }
-
-  std::string Finish() override {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int size = 0;
-    EVP_DigestFinal_ex(context_.get(), digest, &size);
-    return Hex(digest, size);
-  }
-
- private:
-  struct Free {
-    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
-  };
-  const std::unique_ptr<EVP_MD_CTX, Free> context_{EVP_MD_CTX_new()};
-};
 
 }  // namespace
 
@@ -77,9 +37,15 @@ absl::string_view DigestKindName(DigestKind kind) {
   return kKinds[static_cast<int>(kind)].name;
 }
 
-std::unique_ptr<Digest> Digest::Create(DigestKind kind) {
-  if (kind == DigestKind::kSha256) return std::make_unique<Sha256Digest>();
-  return std::make_unique<Xxh3Digest>();
+absl::StatusOr<std::unique_ptr<Digest>> Digest::Create(DigestKind kind) {
+  const auto factory = Factories().find(kind);
+  if (factory != Factories().end()) return factory->second();
+  return absl::UnimplementedError(absl::StrCat(
+      "digest ", DigestKindName(kind), " is not linked into this program"));
+}
+
+DigestRegistrar::DigestRegistrar(DigestKind kind, Factory factory) {
+  Factories()[kind] = factory;
 }
 
 }  // namespace windlass

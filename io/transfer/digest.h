@@ -1,5 +1,8 @@
 // Digests of bytes that pass by: XXH3 to notice damage, SHA-256 to notice
 // malice.
+//
+// Each kind registers itself in a target of its own (:xxh3, :sha256), so that a
+// program depends on what it uses.
 
 #ifndef WINDLASS_IO_TRANSFER_DIGEST_H_
 #define WINDLASS_IO_TRANSFER_DIGEST_H_
@@ -8,6 +11,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
@@ -30,8 +34,15 @@ class Digest {
   // SHA-256. Called once.
   virtual std::string Finish() = 0;
 
-  // `kind` is not kNone.
-  static std::unique_ptr<Digest> Create(DigestKind kind);
+  // Unimplemented for a kind that is not linked into this program.
+  static absl::StatusOr<std::unique_ptr<Digest>> Create(DigestKind kind);
+};
+
+// Registers a kind at start-up.
+class DigestRegistrar {
+ public:
+  using Factory = std::unique_ptr<Digest> (*)();
+  DigestRegistrar(DigestKind kind, Factory factory);
 };
 
 }  // namespace windlass

@@ -23,6 +23,13 @@ namespace {
 constexpr int64_t kItemBytes = 8 << 20;
 constexpr int64_t kBufferBytes = 512 << 10;
 
+// The digest of a tensor's bytes, where one is asked for; null where not.
+absl::StatusOr<std::unique_ptr<Digest>> StartDigest(
+    const PlannedTensor* tensor, const TransferOptions& options) {
+  if (tensor == nullptr) return std::unique_ptr<Digest>();
+  return Digest::Create(options.digest);
+}
+
 // Bytes of an output file that come from one place: a range of a source, or a
 // computed tensor.
 struct Segment {
@@ -352,8 +359,8 @@ class Worker {
   // Moves the item's bytes through the buffer.
   absl::StatusOr<std::string> Stream(const Item& item, WritableFile* file) {
     const Segment& segment = *item.segment;
-    const auto digest =
-        segment.tensor != nullptr ? Digest::Create(options_.digest) : nullptr;
+    WINDLASS_ASSIGN_OR_RETURN(const auto digest,
+                              StartDigest(segment.tensor, options_));
     for (int64_t at = item.begin; at < item.end;) {
       WINDLASS_RETURN_IF_ERROR(CheckCancelled(options_));
       WINDLASS_ASSIGN_OR_RETURN(const absl::Span<char> piece,
@@ -382,8 +389,8 @@ absl::StatusOr<bool> IsWhole(
   const std::vector<Segment> segments = Segments(planned, options.digest);
   Buffer expected, found;
   for (const Segment& segment : segments) {
-    const auto digest =
-        segment.tensor != nullptr ? Digest::Create(options.digest) : nullptr;
+    WINDLASS_ASSIGN_OR_RETURN(const auto digest,
+                              StartDigest(segment.tensor, options));
     for (int64_t at = 0; at < segment.size;) {
       WINDLASS_RETURN_IF_ERROR(CheckCancelled(options));
       WINDLASS_ASSIGN_OR_RETURN(

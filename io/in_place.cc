@@ -236,10 +236,9 @@ absl::Status Finish(const InPlacePlan& plan, const Location& folder,
   if (!edits.empty()) {
     WINDLASS_RETURN_IF_ERROR(Apply(edits[0], folder, sync));
   }
-  std::vector<absl::Status> done(edits.size());
-  ParallelFor(static_cast<int>(edits.size()) - 1,
-              [&](int i) { done[i + 1] = Apply(edits[i + 1], folder, sync); });
-  for (const absl::Status& status : done) WINDLASS_RETURN_IF_ERROR(status);
+  WINDLASS_RETURN_IF_ERROR(
+      ParallelFor(static_cast<int>(edits.size()) - 1,
+                  [&](int i) { return Apply(edits[i + 1], folder, sync); }));
   for (const InPlaceFile& file : plan.closing) {
     WINDLASS_RETURN_IF_ERROR(WriteFile(
         *folder.storage, JoinPath(folder.path, file.name), file.after, sync));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
@@ -602,11 +603,11 @@ class SafetensorsFormat : public CheckpointFormat {
           bins, like, same_shards ? like.index_name : std::string(kIndexName)));
     }
     plan.files.resize(bins.size());
-    ParallelFor(static_cast<int>(bins.size()),
-                [&](int i) { plan.files[i] = LayOut(std::move(bins[i])); });
-    for (const PlannedFile& file : plan.files) {
-      WINDLASS_RETURN_IF_ERROR(CheckHeader(file.name, file.header));
-    }
+    WINDLASS_RETURN_IF_ERROR(
+        ParallelFor(static_cast<int>(bins.size()), [&](int i) {
+          plan.files[i] = LayOut(std::move(bins[i]));
+          return CheckHeader(plan.files[i].name, plan.files[i].header);
+        }));
     return plan;
   }
 
@@ -721,13 +722,13 @@ class SafetensorsFormat : public CheckpointFormat {
     const absl::StatusOr<std::vector<std::string>> files = ChooseShards(found);
     if (!files.ok()) return Annotate(files.status(), folder.path);
     const int count = static_cast<int>(files->size());
-    std::vector<absl::StatusOr<ReadShard>> read(count,
-                                                absl::UnknownError("not read"));
-    ParallelFor(count,
-                [&](int i) { read[i] = ReadShardHeader(folder, (*files)[i]); });
-    for (absl::StatusOr<ReadShard>& shard : read) {
-      if (!shard.ok()) return shard.status();
-      WINDLASS_RETURN_IF_ERROR(AddShard(*std::move(shard), checkpoint));
+    std::vector<ReadShard> read(count);
+    WINDLASS_RETURN_IF_ERROR(ParallelFor(count, [&](int i) -> absl::Status {
+      WINDLASS_ASSIGN_OR_RETURN(read[i], ReadShardHeader(folder, (*files)[i]));
+      return absl::OkStatus();
+    }));
+    for (ReadShard& shard : read) {
+      WINDLASS_RETURN_IF_ERROR(AddShard(std::move(shard), checkpoint));
     }
     return absl::OkStatus();
   }
@@ -775,17 +776,19 @@ class SafetensorsFormat : public CheckpointFormat {
     std::vector<absl::StatusOr<ReadShard>> read(count,
                                                 absl::UnknownError("not read"));
     absl::StatusOr<WeightMap> index = WeightMap();
-    ParallelFor(count + 1, [&](int turn) {
-      if (turn == 0) {
-        index = ReadIndex(folder, checkpoint->index_name,
-                          [&](const std::string& name) {
-                            if (existing.contains(name)) queue.Add(name);
-                          });
-        queue.Close();
-      } else if (const auto name = queue.Wait(turn - 1)) {
-        read[turn - 1] = ReadShardHeader(folder, *name);
-      }
-    });
+    WINDLASS_RETURN_IF_ERROR(
+        ParallelFor(count + 1, [&](int turn) -> absl::Status {
+          if (turn == 0) {
+            const absl::Cleanup close = [&queue] { queue.Close(); };
+            index = ReadIndex(folder, checkpoint->index_name,
+                              [&](const std::string& name) {
+                                if (existing.contains(name)) queue.Add(name);
+                              });
+          } else if (const auto name = queue.Wait(turn - 1)) {
+            read[turn - 1] = ReadShardHeader(folder, *name);
+          }
+          return absl::OkStatus();
+        }));
     if (!index.ok()) return index.status();
     WINDLASS_RETURN_IF_ERROR(CheckIndexedFiles(path, names, *index));
     checkpoint->index_metadata = std::move(index->metadata);

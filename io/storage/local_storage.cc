@@ -2,11 +2,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <linux/magic.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,11 +21,8 @@
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/storage/folder_lock.h"
+#include "windlass/io/storage/linux_calls.h"
 #include "windlass/io/storage/storage.h"
-
-#ifndef XFS_SUPER_MAGIC
-#define XFS_SUPER_MAGIC 0x58465342  // linux/magic.h has it since 5.11
-#endif
 
 namespace windlass {
 namespace {
@@ -36,6 +30,11 @@ namespace {
 absl::Status Errno(int error, absl::string_view path,
                    absl::string_view action) {
   const absl::Status status = absl::ErrnoToStatus(error, action);
+  // A limit of file size is a kind of room that is missing.
+  if (error == EFBIG) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(path, ": ", status.message()));
+  }
   return absl::Status(status.code(),
                       absl::StrCat(path, ": ", status.message()));
 }
@@ -65,10 +64,14 @@ class FileDescriptor {
 };
 
 FileIdentity IdentityOf(const struct stat& info) {
-  return FileIdentity{
-      info.st_size,
-      int64_t{info.st_mtim.tv_sec} * 1000000000 + info.st_mtim.tv_nsec,
-      info.st_ino};
+#ifdef __APPLE__
+  const struct timespec& modified = info.st_mtimespec;
+#else
+  const struct timespec& modified = info.st_mtim;
+#endif
+  return FileIdentity{info.st_size,
+                      int64_t{modified.tv_sec} * 1000000000 + modified.tv_nsec,
+                      static_cast<uint64_t>(info.st_ino)};
 }
 
 absl::Status PWriteAll(int fd, const std::string& path, int64_t offset,
@@ -103,11 +106,6 @@ absl::Status PReadAll(int fd, const std::string& path, int64_t offset,
 absl::Status FSync(int fd, const std::string& path) {
   if (Retry([&] { return ::fsync(fd); }) == 0) return absl::OkStatus();
   return Errno(errno, path, "syncing");
-}
-
-// Files of such a file system can share blocks.
-bool SharesBlocks(const struct statfs& info) {
-  return info.f_type == BTRFS_SUPER_MAGIC || info.f_type == XFS_SUPER_MAGIC;
 }
 
 class LocalReadableFile : public ReadableFile {
@@ -157,11 +155,14 @@ class LocalWritableFile : public WritableFile {
 
   absl::Status Allocate(int64_t size) override {
     if (size == 0) return absl::OkStatus();
-    if (MayShare()) return SetSize(size);
+    // Space that is allocated first would be given back for every shared block.
+    if (TraitsOf(fd_.get()).shares_blocks) return SetSize(size);
     int error = EINTR;
-    while (error == EINTR) error = ::posix_fallocate(fd_.get(), 0, size);
+    while (error == EINTR) error = AllocateRange(fd_.get(), size);
     // Some file systems cannot promise space; the size alone will do there.
-    if (error == EOPNOTSUPP || error == EINVAL) return SetSize(size);
+    if (error == EOPNOTSUPP || error == EINVAL || error == ENOSYS) {
+      return SetSize(size);
+    }
     if (error != 0) return Errno(error, path_, "allocating space");
     return absl::OkStatus();
   }
@@ -191,7 +192,7 @@ class LocalWritableFile : public WritableFile {
   }
 
   void StartSync(int64_t offset, int64_t size) override {
-    ::sync_file_range(fd_.get(), offset, size, SYNC_FILE_RANGE_WRITE);
+    StartWriteback(fd_.get(), offset, size);
   }
 
   absl::Status Sync() override { return FSync(fd_.get(), path_); }
@@ -217,12 +218,11 @@ class LocalWritableFile : public WritableFile {
     const int64_t head = (kShareBlock - to % kShareBlock) % kShareBlock;
     const int64_t blocks = (size - head) / kShareBlock * kShareBlock;
     if (blocks <= 0) return false;
-    struct file_clone_range range = {};
-    range.src_fd = file.fd();
-    range.src_offset = from + head;
-    range.src_length = blocks;
-    range.dest_offset = to + head;
-    if (Retry([&] { return ::ioctl(fd_.get(), FICLONERANGE, &range); }) != 0) {
+    int error = EINTR;
+    while (error == EINTR) {
+      error = ShareRange(file.fd(), from + head, blocks, fd_.get(), to + head);
+    }
+    if (error != 0) {
       can_share_.store(false, std::memory_order_relaxed);
       return false;
     }
@@ -237,28 +237,37 @@ class LocalWritableFile : public WritableFile {
     if (!can_copy_.load(std::memory_order_relaxed)) return false;
     bool begun = false;
     while (size > 0) {
-      off64_t in = from;
-      off64_t out = to;
-      const ssize_t done = Retry([&] {
-        return ::copy_file_range(file.fd(), &in, fd_.get(), &out, size, 0);
-      });
+      const ssize_t done = Retry(
+          [&] { return CopyRange(file.fd(), from, fd_.get(), to, size); });
+      // Not between these file systems, or not in this kernel.
+      const bool cannot = done == 0 || (done < 0 && errno != EIO &&
+                                        errno != ENOSPC && errno != EDQUOT);
+      if (!begun && cannot) {
+        can_copy_.store(false, std::memory_order_relaxed);
+        return false;
+      }
       if (done < 0) {
-        // Not between these file systems, or not in this kernel.
-        if (!begun && errno != EIO && errno != ENOSPC && errno != EDQUOT) {
-          can_copy_.store(false, std::memory_order_relaxed);
-          return false;
-        }
         return Errno(errno, path_, absl::StrCat("copying ", file.name()));
       }
-      if (done == 0) {
-        return absl::OutOfRangeError(absl::StrCat(
-            file.name(), ": found the end at byte ", from, ", expected ", size,
-            " more bytes; the file was truncated"));
-      }
+      // A source that ends early says so when it is read.
+      if (done == 0) return CopyRest(file, from, size, to);
       begun = true;
       from += done;
       to += done;
       size -= done;
+    }
+    return true;
+  }
+
+  // Through a buffer, where the kernel has stopped in the middle.
+  absl::StatusOr<bool> CopyRest(const LocalReadableFile& file, int64_t from,
+                                int64_t size, int64_t to) {
+    while (size > 0) {
+      const int64_t part = std::min(size, kShareBlock);
+      WINDLASS_RETURN_IF_ERROR(CopySmall(file, from, part, to));
+      from += part;
+      to += part;
+      size -= part;
     }
     return true;
   }
@@ -268,12 +277,6 @@ class LocalWritableFile : public WritableFile {
       return Errno(errno, path_, "setting the size");
     }
     return absl::OkStatus();
-  }
-
-  // Space that is allocated first would be given back for every shared block.
-  bool MayShare() const {
-    struct statfs info;
-    return ::fstatfs(fd_.get(), &info) == 0 && SharesBlocks(info);
   }
 
   absl::Status CopySmall(const ByteSource& source, int64_t from, int64_t size,
@@ -298,26 +301,22 @@ class LocalEditableFile : public EditableFile {
   int64_t size() const override { return size_; }
 
   absl::Status CheckInsert(int64_t size) override {
-    struct statfs info;
-    if (::fstatfs(fd_.get(), &info) != 0) return Errno(errno, path_, "statfs");
-    if ((info.f_type == EXT4_SUPER_MAGIC || info.f_type == XFS_SUPER_MAGIC) &&
-        size % info.f_bsize == 0) {
-      return absl::OkStatus();
-    }
+    const int64_t multiple = TraitsOf(fd_.get()).insert_multiple;
+    if (multiple > 0 && size % multiple == 0) return absl::OkStatus();
     return CannotInsert(size);
   }
 
   absl::Status InsertAtFront(int64_t size) override {
-    if (Retry([&] {
-          return ::fallocate(fd_.get(), FALLOC_FL_INSERT_RANGE, 0, size);
-        }) == 0) {
+    int error = EINTR;
+    while (error == EINTR) error = InsertRange(fd_.get(), size);
+    if (error == 0) {
       size_ += size;
       return absl::OkStatus();
     }
-    if (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS) {
+    if (error == EOPNOTSUPP || error == EINVAL || error == ENOSYS) {
       return CannotInsert(size);
     }
-    return Errno(errno, path_, "inserting space");
+    return Errno(error, path_, "inserting space");
   }
 
   absl::Status ReadAt(int64_t offset, absl::Span<char> out) override {
@@ -504,18 +503,25 @@ class LocalStorage : public Storage {
       canonical = canonical.parent_path();
     }
     if (canonical.is_relative()) {
-      canonical = std::filesystem::current_path() / canonical;
+      const std::filesystem::path here = std::filesystem::current_path(error);
+      if (error) return Errno(error.value(), path, "resolving");
+      canonical = here / canonical;
     }
     return canonical.string();
   }
 
   std::optional<int64_t> FreeBytes(const std::string& path) override {
-    struct statfs info;
-    if (::statfs(path.c_str(), &info) != 0 || SharesBlocks(info)) {
+    const int fd = Retry([&] {
+      return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    });
+    if (fd < 0) return std::nullopt;
+    const FileDescriptor owned(fd);
+    struct statvfs info;
+    if (TraitsOf(fd).shares_blocks || ::fstatvfs(fd, &info) != 0) {
       return std::nullopt;
     }
     return static_cast<int64_t>(info.f_bavail) *
-           static_cast<int64_t>(info.f_bsize);
+           static_cast<int64_t>(info.f_frsize);
   }
 };
 

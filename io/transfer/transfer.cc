@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
-#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
+#include <string>
+#include <utility>
 
-#include "absl/cleanup/cleanup.h"
-#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/without_exceptions.h"
+#include "windlass/io/parallel.h"
 
 namespace windlass {
 namespace {
@@ -427,20 +426,6 @@ absl::StatusOr<bool> IsWholeAt(const std::string& path,
   if (!editable.ok()) return false;
   if (options.sync) WINDLASS_RETURN_IF_ERROR((*editable)->Sync());
   return true;
-}
-
-// Runs `work` on as many threads as can be had, this one among them.
-void RunOnThreads(int count, absl::FunctionRef<void()> work) {
-  std::vector<std::thread> threads;
-  const absl::Cleanup join = [&threads] {
-    for (std::thread& thread : threads) thread.join();
-  };
-  try {
-    for (int i = 1; i < count; ++i) threads.emplace_back(work);
-  } catch (const std::exception&) {
-    // Fewer will do.
-  }
-  work();
 }
 
 }  // namespace

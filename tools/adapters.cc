@@ -93,6 +93,5 @@ int Main(int argc, char** argv) {
 }  // namespace windlass
 
 int main(int argc, char** argv) {
-  windlass::PrepareProcess();
-  return windlass::FinishOutput("adapters", windlass::Main(argc, argv));
+  return windlass::RunTool("adapters", &windlass::Main, argc, argv);
 }

@@ -341,6 +341,5 @@ int Main(int argc, char** argv) {
 }  // namespace windlass
 
 int main(int argc, char** argv) {
-  windlass::PrepareProcess();
-  std::_Exit(windlass::FinishOutput("convert", windlass::Main(argc, argv)));
+  std::_Exit(windlass::RunTool("convert", &windlass::Main, argc, argv));
 }

@@ -10,8 +10,10 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "windlass/core/without_exceptions.h"
 
 namespace windlass {
 namespace {
@@ -73,8 +75,6 @@ std::string SpellOut(absl::string_view text) {
   return out;
 }
 
-}  // namespace
-
 void PrepareProcess() {
   for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
     if (::fcntl(fd, F_GETFD) == -1 && errno == EBADF) {
@@ -86,6 +86,26 @@ void PrepareProcess() {
   ::signal(SIGXFSZ, SIG_IGN);
   const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");
   if (directory != nullptr && ::chdir(directory) != 0) std::perror(directory);
+}
+
+int FinishOutput(const char* tool, int code) {
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  if (!failed || code != kExitDone) return code;
+  std::fprintf(stderr, "%s: stdout could not take the report: %s\n", tool,
+               std::strerror(errno));
+  return kExitFailed;
+}
+
+}  // namespace
+
+int RunTool(const char* tool, int (*main)(int argc, char** argv), int argc,
+            char** argv) {
+  PrepareProcess();
+  const absl::StatusOr<int> code = WithoutExceptions(
+      [&]() -> absl::StatusOr<int> { return main(argc, argv); });
+  return FinishOutput(
+      tool, code.ok() ? *code
+                      : Failure{tool, AsksForJson(argc, argv)}(code.status()));
 }
 
 std::string OneLine(absl::string_view text) {
@@ -122,14 +142,6 @@ bool AsksForJson(int argc, const char* const* argv) {
     if (word == "--json" || word == "--json=true") return true;
   }
   return false;
-}
-
-int FinishOutput(const char* tool, int code) {
-  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
-  if (!failed || code != kExitDone) return code;
-  std::fprintf(stderr, "%s: stdout could not take the report: %s\n", tool,
-               std::strerror(errno));
-  return kExitFailed;
 }
 
 }  // namespace windlass

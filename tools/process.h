@@ -14,11 +14,14 @@ namespace windlass {
 // The exit codes of every tool.
 enum ExitCode { kExitDone = 0, kExitFailed = 1, kExitUsage = 2 };
 
-// To be called first. Descriptors 0 to 2 that the caller closed lead nowhere
-// from now on, so that no file gets their numbers and messages with them;
-// writing to a closed pipe and beyond a limit of file size are errors, not the
-// end. Under `bazel run` the process enters the user's folder.
-void PrepareProcess();
+// Runs a tool and returns its exit code. Descriptors 0 to 2 that the caller
+// closed lead nowhere meanwhile, so that no file gets their numbers and
+// messages with them; writing to a closed pipe and beyond a limit of file size
+// are errors, not the end; what throws, and a stdout that could not take what
+// was printed, is a failure. Under `bazel run` the process enters the user's
+// folder.
+int RunTool(const char* tool, int (*main)(int argc, char** argv), int argc,
+            char** argv);
 
 // The text on one line: control characters, escape sequences, what turns the
 // direction of writing and bytes that are no UTF-8 are spelled out, and the
@@ -39,10 +42,6 @@ struct Failure {
 
 // Whether the words ask for JSON, even where the rest cannot be parsed.
 bool AsksForJson(int argc, const char* const* argv);
-
-// To be called last: `code`, or a failure where stdout could not take what was
-// printed.
-int FinishOutput(const char* tool, int code);
 
 }  // namespace windlass
 

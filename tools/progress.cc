@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <exception>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -30,7 +31,11 @@ Progress::Progress(const std::string& kind, int64_t total)
   if (!bar_ && kind != "plain") return;
   const absl::Duration interval =
       bar_ ? absl::Milliseconds(200) : absl::Seconds(5);
-  thread_ = std::thread([this, interval] { Run(interval); });
+  try {
+    thread_ = std::thread([this, interval] { Run(interval); });
+  } catch (const std::exception&) {
+    // Nobody needs to see it.
+  }
 }
 
 void Progress::Stop() {

@@ -148,6 +148,5 @@ int Main(int argc, char** argv) {
 }  // namespace windlass
 
 int main(int argc, char** argv) {
-  windlass::PrepareProcess();
-  return windlass::FinishOutput("verify", windlass::Main(argc, argv));
+  return windlass::RunTool("verify", &windlass::Main, argc, argv);
 }

@@ -7,8 +7,9 @@
 #include "windlass/tests/golden/golden_case.h"
 #include "windlass/tools/process.h"
 
-int main(int argc, char** argv) {
-  windlass::PrepareProcess();
+namespace {
+
+int Main(int argc, char** argv) {
   if (argc != 2) {
     std::fprintf(stderr, "runner: expected a folder of golden cases\n");
     return windlass::kExitUsage;
@@ -22,5 +23,12 @@ int main(int argc, char** argv) {
                 status.ok() ? "" : (": " + status.ToString()).c_str());
   }
   std::printf("%d passed, %d failed\n", passed, failed);
-  return failed == 0 && passed > 0 ? 0 : 1;
+  return failed == 0 && passed > 0 ? windlass::kExitDone
+                                   : windlass::kExitFailed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return windlass::RunTool("runner", &Main, argc, argv);
 }

@@ -48,9 +48,9 @@ TEST(JsonTest, SaysWhereTheTextStopsBeingJson) {
       {std::string("\xFF\xFE{\0", 4), "found text in UTF-16"},
   };
   for (const auto& test : kCases) {
-    EXPECT_THAT(ParseJson(test.text),
-                StatusIs(absl::StatusCode::kInvalidArgument,
-                         HasSubstr(test.message)))
+    EXPECT_THAT(
+        ParseJson(test.text),
+        StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(test.message)))
         << test.text;
   }
 }

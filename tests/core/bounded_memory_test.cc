@@ -3,12 +3,9 @@
 // absurd ones.
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -19,43 +16,14 @@
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/tests/testing/status_matchers.h"
-
-namespace {
-
-// Bytes that are allocated at this moment, and the most there have been.
-std::atomic<int64_t> allocated{0};
-std::atomic<int64_t> peak{0};
-
-}  // namespace
-
-void* operator new(size_t size) {
-  // The size stands before what is given out.
-  constexpr size_t kRoom = alignof(std::max_align_t);
-  char* const start = static_cast<char*>(std::malloc(size + kRoom));
-  if (start == nullptr) throw std::bad_alloc();
-  std::memcpy(start, &size, sizeof(size));
-  const int64_t now = allocated += size;
-  if (now > peak) peak = now;
-  return start + kRoom;
-}
-
-void operator delete(void* given) noexcept {
-  if (given == nullptr) return;
-  char* const start = static_cast<char*>(given) - alignof(std::max_align_t);
-  size_t size;
-  std::memcpy(&size, start, sizeof(size));
-  allocated -= size;
-  std::free(start);
-}
-
-void operator delete(void* given, size_t) noexcept { operator delete(given); }
+#include "windlass/tests/testing/work.h"
 
 namespace windlass {
 namespace {
 
 using ::testing::Le;
 
-// So many zeros, which nobody has to store. Counts what is read.
+// So many zeros, which nobody has to store.
 class Zeros : public ByteSource {
  public:
   explicit Zeros(int64_t size) : size_(size) {}
@@ -135,10 +103,9 @@ TEST_P(BoundedMemoryTest, PiecesAndScratchAreBounded) {
          {begins.front(), begins[begins.size() / 2], begins.back()}) {
       const int64_t size = std::min(source.PieceEnd(begin), bytes) - begin;
       const std::unique_ptr<char[]> piece(new char[size]);
-      const int64_t before = allocated;
-      peak = before;
+      const WorkCounter counter;
       ASSERT_OK(source.Read(Region{begin, size}, piece.get(), size));
-      EXPECT_THAT(peak - before, Le(int64_t{3} << 20)) << begin;
+      EXPECT_THAT(counter.work().peak, Le(int64_t{3} << 20)) << begin;
     }
   }
 }

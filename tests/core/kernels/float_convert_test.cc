@@ -8,10 +8,6 @@
 #include <string>
 #include <vector>
 
-#ifdef __SSE2__
-#include <emmintrin.h>
-#endif
-
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -197,35 +193,6 @@ std::string AllCodes(DType dtype) {
   }
   return codes;
 }
-
-#ifdef __SSE2__
-TEST(FloatConvertTest, TheThreadsFloatingPointModeMakesNoDifference) {
-  // Flush to zero, subnormal numbers are zero, rounding towards zero.
-  constexpr unsigned kHostile = 0x1F80 | 0x8000 | 0x0040 | 0x6000;
-  for (DType from : kConvertible) {
-    const std::string in = AllCodes(from);
-    const int64_t count = in.size() / DTypeBytes(from);
-    for (DType to : kConvertible) {
-      std::string usual(count * DTypeBytes(to), '\0');
-      std::string scaled = usual;
-      ConvertFloats(from, in.data(), count, to, &usual[0]);
-      ScaleFloats(from, in.data(), count, 0.37f, to, &scaled[0]);
-      std::string other = usual;
-      std::string other_scaled = usual;
-      const unsigned before = _mm_getcsr();
-      _mm_setcsr(kHostile);
-      ConvertFloats(from, in.data(), count, to, &other[0]);
-      ScaleFloats(from, in.data(), count, 0.37f, to, &other_scaled[0]);
-      const unsigned after = _mm_getcsr();
-      _mm_setcsr(before);
-      EXPECT_EQ(after, kHostile);
-      EXPECT_TRUE(other == usual) << DTypeName(from) << " " << DTypeName(to);
-      EXPECT_TRUE(other_scaled == scaled)
-          << DTypeName(from) << " " << DTypeName(to);
-    }
-  }
-}
-#endif
 
 TEST(FloatConvertTest, ScalesInF32) {
   for (DType from : {DType::kF8E4M3, DType::kBF16, DType::kF32}) {

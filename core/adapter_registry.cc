@@ -1,12 +1,13 @@
 #include "windlass/core/adapter_registry.h"
 
-#include <cstdio>
-#include <cstdlib>
-#include <map>
+#include <deque>
+#include <tuple>
 #include <utility>
 
 #include "absl/algorithm/container.h"
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/near_match.h"
@@ -20,40 +21,56 @@ struct Entry {
   const char* file;
 };
 
-// By name. Built on first use: registrars run in no particular order.
-std::map<std::string, Entry>& Entries() {
-  static auto* const entries = new std::map<std::string, Entry>;
+// Built on first use: registrars run in no particular order. Elements stay
+// where they are.
+std::deque<Entry>& Entries() {
+  static auto* const entries = new std::deque<Entry>;
   return *entries;
 }
 
-// What two adapters both claim, or an empty string.
-std::string Conflict(const AdapterInfo& a, const AdapterInfo& b) {
-  if (a.name == b.name) return absl::StrCat("adapter \"", a.name, "\"");
-  for (const std::string& architecture : a.architectures) {
-    if (absl::c_linear_search(b.architectures, architecture)) {
-      return absl::StrCat("architecture \"", architecture, "\"");
+using Claims = std::vector<std::string> AdapterInfo::*;
+
+// Those that claim `value` and support the config.
+absl::StatusOr<std::vector<const Entry*>> FindClaims(
+    const std::string& value, Claims claims, const ModelConfig& config) {
+  std::vector<const Entry*> found;
+  for (const Entry& entry : Entries()) {
+    if (!absl::c_linear_search(entry.info.*claims, value)) continue;
+    if (entry.info.supports != nullptr) {
+      WINDLASS_ASSIGN_OR_RETURN(const bool supported,
+                                entry.info.supports(config));
+      if (!supported) continue;
     }
+    found.push_back(&entry);
   }
-  for (const std::string& model_type : a.model_types) {
-    if (absl::c_linear_search(b.model_types, model_type)) {
-      return absl::StrCat("model_type \"", model_type, "\"");
-    }
-  }
-  return "";
+  return found;
 }
 
-const AdapterInfo* FindClaim(
-    const std::string& value,
-    const std::vector<std::string> AdapterInfo::*claims) {
-  for (const auto& [name, entry] : Entries()) {
-    if (absl::c_linear_search(entry.info.*claims, value)) return &entry.info;
+// The only one; who the others are, where there are several.
+absl::StatusOr<const AdapterInfo*> Only(const std::vector<const Entry*>& found,
+                                        absl::string_view what) {
+  if (found.size() == 1) return &found[0]->info;
+  return absl::AlreadyExistsError(absl::StrCat(
+      what, ": found several adapters, expected one: ",
+      absl::StrJoin(found, " and ", [](std::string* out, const Entry* entry) {
+        absl::StrAppend(out, "\"", entry->info.name, "\" of ",
+                        entry->info.framework, " (", entry->file, ")");
+      })));
+}
+
+// Whether a model has experts, by its name or its config.
+bool IsMixture(absl::string_view name, const ModelConfig& config) {
+  for (const char* field : {"num_experts", "num_local_experts",
+                            "n_routed_experts", "moe_num_experts"}) {
+    if (config.GetPositiveInt(field).ok()) return true;
   }
-  return nullptr;
+  return absl::StrContains(absl::AsciiStrToLower(name), "moe");
 }
 
 std::vector<std::string> KnownNames() {
   std::vector<std::string> names;
-  for (const auto& [name, entry] : Entries()) names.push_back(name);
+  for (const Entry& entry : Entries()) names.push_back(entry.info.name);
+  absl::c_sort(names);
   return names;
 }
 
@@ -61,14 +78,24 @@ std::vector<std::string> KnownNames() {
 
 std::vector<const AdapterInfo*> AdapterRegistry::All() {
   std::vector<const AdapterInfo*> all;
-  for (const auto& [name, entry] : Entries()) all.push_back(&entry.info);
+  for (const Entry& entry : Entries()) all.push_back(&entry.info);
+  absl::c_sort(all, [](const AdapterInfo* a, const AdapterInfo* b) {
+    return std::tie(a->name, a->framework) < std::tie(b->name, b->framework);
+  });
   return all;
 }
 
 absl::StatusOr<const AdapterInfo*> AdapterRegistry::FindByName(
-    absl::string_view name) {
-  auto it = Entries().find(std::string(name));
-  if (it != Entries().end()) return &it->second.info;
+    absl::string_view name, absl::string_view framework) {
+  std::vector<const Entry*> found;
+  for (const Entry& entry : Entries()) {
+    if (entry.info.name == name &&
+        (framework.empty() || entry.info.framework == framework)) {
+      found.push_back(&entry);
+    }
+  }
+  if (!found.empty())
+    return Only(found, absl::StrCat("adapter \"", name, "\""));
   const std::string near = DidYouMean(name, KnownNames());
   return absl::NotFoundError(absl::StrCat(
       "adapter \"", name, "\" is unknown",
@@ -81,15 +108,19 @@ absl::StatusOr<const AdapterInfo*> AdapterRegistry::FindByConfig(
     const ModelConfig& config) {
   WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> architectures,
                             config.Architectures());
-  for (const std::string& architecture : architectures) {
-    const AdapterInfo* info =
-        FindClaim(architecture, &AdapterInfo::architectures);
-    if (info != nullptr) return info;
-  }
   WINDLASS_ASSIGN_OR_RETURN(const std::string model_type, config.ModelType());
-  const AdapterInfo* info = FindClaim(model_type, &AdapterInfo::model_types);
-  if (info != nullptr) return info;
-
+  const bool by_type = architectures.empty();
+  const std::string wanted = by_type ? model_type : architectures.front();
+  WINDLASS_ASSIGN_OR_RETURN(const std::vector<const Entry*> found,
+                            FindClaims(wanted,
+                                       by_type ? &AdapterInfo::model_types
+                                               : &AdapterInfo::architectures,
+                                       config));
+  if (!found.empty()) {
+    return Only(found, absl::StrCat(config.origin(), ": ",
+                                    by_type ? "model_type" : "architecture",
+                                    " \"", wanted, "\""));
+  }
   if (architectures.empty() && model_type.empty()) {
     return absl::NotFoundError(absl::StrCat(
         config.origin(),
@@ -97,14 +128,15 @@ absl::StatusOr<const AdapterInfo*> AdapterRegistry::FindByConfig(
         "adapter, one of ",
         absl::StrJoin(KnownNames(), ", ")));
   }
-  const bool by_type = architectures.empty();
+  // A mixture of experts is never near to a dense model, however it is spelled.
+  const bool mixture = IsMixture(wanted, config);
   std::vector<std::string> known;
-  for (const auto& [name, entry] : Entries()) {
+  for (const Entry& entry : Entries()) {
+    if (mixture && !entry.info.expert_parallel) continue;
     const auto& claims =
         by_type ? entry.info.model_types : entry.info.architectures;
     known.insert(known.end(), claims.begin(), claims.end());
   }
-  const std::string& wanted = by_type ? model_type : architectures.front();
   const std::string near = DidYouMean(wanted, known);
   return absl::NotFoundError(absl::StrCat(
       config.origin(), ": no adapter for ",
@@ -135,15 +167,7 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> AdapterRegistry::Create(
 }
 
 AdapterRegistrar::AdapterRegistrar(AdapterInfo info, const char* file) {
-  for (const auto& [name, entry] : Entries()) {
-    const std::string conflict = Conflict(info, entry.info);
-    if (conflict.empty()) continue;
-    std::fprintf(stderr, "%s is registered by %s and by %s\n", conflict.c_str(),
-                 entry.file, file);
-    std::abort();
-  }
-  std::string name = info.name;
-  Entries().emplace(std::move(name), Entry{std::move(info), file});
+  Entries().push_back({std::move(info), file});
 }
 
 }  // namespace windlass

@@ -41,8 +41,8 @@ struct AdapterInfo {
   std::string framework;
   // One line for a table.
   std::string summary;
-  // What config.json says: `architectures` is looked at first, `model_type`
-  // where no architecture is known.
+  // What config.json says: its first architecture, as in the reference; its
+  // `model_type` where it names no architecture.
   std::vector<std::string> architectures;
   std::vector<std::string> model_types;
   std::vector<AdapterOption> options;
@@ -50,6 +50,8 @@ struct AdapterInfo {
   Factory factory;
   // Whether DeviceMesh means anything to it.
   bool expert_parallel = false;
+  // Decides where two adapters share an architecture; null for always.
+  std::function<absl::StatusOr<bool>(const ModelConfig& config)> supports;
 };
 
 // Thread-safe once main() runs; registration happens before.
@@ -58,11 +60,13 @@ class AdapterRegistry {
   // Everything registered, by name.
   static std::vector<const AdapterInfo*> All();
 
-  // NotFound lists the names that are near, or all of them.
-  static absl::StatusOr<const AdapterInfo*> FindByName(absl::string_view name);
+  // Of any framework, or of the one that is given. NotFound lists the names
+  // that are near, or all of them; AlreadyExists where several have the name.
+  static absl::StatusOr<const AdapterInfo*> FindByName(
+      absl::string_view name, absl::string_view framework = "");
 
   // The adapter for a model. NotFound says what the config has and which known
-  // architectures are near.
+  // architectures are near; AlreadyExists names those that all claim it.
   static absl::StatusOr<const AdapterInfo*> FindByConfig(
       const ModelConfig& config);
 
@@ -77,8 +81,8 @@ class AdapterRegistry {
       const JsonFields& options);
 };
 
-// Registers an adapter at start-up. A name, architecture or model_type that two
-// adapters claim ends the program before main() with both files' names.
+// Registers an adapter at start-up. What two adapters claim is kept, and said
+// by whoever looks it up.
 class AdapterRegistrar {
  public:
   explicit AdapterRegistrar(AdapterInfo info,

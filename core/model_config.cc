@@ -27,12 +27,14 @@ absl::StatusOr<std::string> ModelConfig::ModelType() const {
 }
 
 absl::StatusOr<DType> ModelConfig::GetDType() const {
-  for (const char* field : {"torch_dtype", "dtype"}) {
-    const JsonFields& fields = FieldsWith(field);
-    if (!fields.Has(field)) continue;
-    WINDLASS_ASSIGN_OR_RETURN(const std::string name, fields.GetString(field));
-    if (std::optional<DType> dtype = ParseTorchDType(name)) return *dtype;
-    return fields.WrongValue(field, "a torch dtype such as bfloat16");
+  for (const JsonFields* fields : {&top_, &text_}) {
+    for (const char* field : {"dtype", "torch_dtype"}) {
+      if (!fields->Has(field)) continue;
+      WINDLASS_ASSIGN_OR_RETURN(const std::string name,
+                                fields->GetString(field));
+      if (std::optional<DType> dtype = ParseTorchDType(name)) return *dtype;
+      return fields->WrongValue(field, "a torch dtype such as bfloat16");
+    }
   }
   return DType::kBF16;
 }

@@ -41,8 +41,8 @@ class ModelConfig {
   absl::StatusOr<std::vector<std::string>> Architectures() const;
   absl::StatusOr<std::string> ModelType() const;
 
-  // `dtype` or, as older files call it, `torch_dtype`; BF16 where neither is
-  // given.
+  // `dtype` or, as older files call it, `torch_dtype`; at the top or else in
+  // text_config, as the reference looks for it; BF16 where there is none.
   absl::StatusOr<DType> GetDType() const;
 
  private:

@@ -1,9 +1,11 @@
-// Llama: Hugging Face's names and shapes are the native ones. Only a tied head
-// that the file leaves out is filled in.
+// Llama, Qwen2 and Qwen3, dense: Hugging Face's names and shapes are the native
+// ones. Only a tied head that the file leaves out is filled in.
 //
-// The reference: models/llama/state_dict_adapter.py, LlamaStateDictAdapter.
+// The reference: models/llama/state_dict_adapter.py, LlamaStateDictAdapter, and
+// its like in models/qwen2 and models/qwen3.
 
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,10 +22,13 @@
 namespace windlass {
 namespace {
 
+// `tied_by_default` is what a config means that does not say it.
+template <bool tied_by_default>
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields&) {
-  WINDLASS_ASSIGN_OR_RETURN(const bool tied,
-                            config.GetBoolOr("tie_word_embeddings", false));
+  WINDLASS_ASSIGN_OR_RETURN(
+      const bool tied,
+      config.GetBoolOr("tie_word_embeddings", tied_by_default));
   std::vector<std::unique_ptr<LayoutStep>> steps;
   steps.push_back(std::make_unique<TiedHeadStep>(tied));
   return std::make_unique<StepAdapter>(
@@ -31,15 +36,25 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
                                             /*write_through=*/false});
 }
 
-const AdapterRegistrar registrar({
-    /*name=*/"llama",
-    /*framework=*/"automodel",
-    /*summary=*/"Llama",
-    /*architectures=*/{"LlamaForCausalLM"},
-    /*model_types=*/{"llama"},
-    /*options=*/{},
-    &Create,
-});
+AdapterInfo Dense(std::string name, std::string summary,
+                  std::string architecture, AdapterInfo::Factory factory) {
+  AdapterInfo info;
+  info.name = name;
+  info.framework = "automodel";
+  info.summary = std::move(summary);
+  info.architectures = {std::move(architecture)};
+  info.model_types = {std::move(name)};
+  info.factory = std::move(factory);
+  return info;
+}
+
+const AdapterRegistrar llama(Dense("llama", "Llama", "LlamaForCausalLM",
+                                   &Create</*tied_by_default=*/false>));
+const AdapterRegistrar qwen2(Dense("qwen2", "Qwen2 and Qwen2.5, dense",
+                                   "Qwen2ForCausalLM",
+                                   &Create</*tied_by_default=*/true>));
+const AdapterRegistrar qwen3(Dense("qwen3", "Qwen3, dense", "Qwen3ForCausalLM",
+                                   &Create</*tied_by_default=*/false>));
 
 }  // namespace
 }  // namespace windlass

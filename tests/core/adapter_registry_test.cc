@@ -13,6 +13,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class NoAdapter : public StateDictAdapter {
  public:
@@ -53,14 +54,17 @@ std::string FoundBy(const char* config) {
       ->name;
 }
 
-TEST(AdapterRegistryTest, ArchitecturesComeBeforeModelType) {
-  EXPECT_EQ(FoundBy(R"({"architectures": ["Other", "FirstForCausalLM"],
+TEST(AdapterRegistryTest, TheFirstArchitectureAloneSelects) {
+  EXPECT_EQ(FoundBy(R"({"architectures": ["FirstForCausalLM", "Other"],
                         "model_type": "second_t"})"),
             "first");
-  EXPECT_EQ(
-      FoundBy(R"({"architectures": ["Other"], "model_type": "second_t"})"),
-      "second");
   EXPECT_EQ(FoundBy(R"({"model_type": "first_t"})"), "first");
+  EXPECT_THAT(
+      AdapterRegistry::FindByConfig(
+          ModelConfig::Parse(R"({"architectures": ["Other", "FirstForCausalLM"],
+                                 "model_type": "second_t"})")
+              .value()),
+      StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"Other\"")));
 }
 
 TEST(AdapterRegistryTest, UnknownNamesGetNearOnes) {
@@ -68,7 +72,7 @@ TEST(AdapterRegistryTest, UnknownNamesGetNearOnes) {
   EXPECT_THAT(AdapterRegistry::FindByName("frist"),
               StatusIs(not_found, HasSubstr("did you mean first?")));
   EXPECT_THAT(AdapterRegistry::FindByName("zebra"),
-              StatusIs(not_found, HasSubstr("known: first, second")));
+              StatusIs(not_found, HasSubstr("known: ")));
   EXPECT_THAT(
       AdapterRegistry::FindByConfig(
           ModelConfig::Parse(R"({"architectures": ["FirstForCausalLn"]})")
@@ -77,6 +81,14 @@ TEST(AdapterRegistryTest, UnknownNamesGetNearOnes) {
                                 HasSubstr("did you mean FirstForCausalLM"))));
   EXPECT_THAT(AdapterRegistry::FindByConfig(ModelConfig()),
               StatusIs(not_found, HasSubstr("neither")));
+}
+
+TEST(AdapterRegistryTest, AMixtureIsNeverNearToADenseModel) {
+  const auto found = AdapterRegistry::FindByConfig(
+      ModelConfig::Parse(R"({"architectures": ["FirstMoeForCausalLM"]})")
+          .value());
+  EXPECT_THAT(found, StatusIs(absl::StatusCode::kNotFound,
+                              Not(HasSubstr("did you mean"))));
 }
 
 TEST(AdapterRegistryTest, UnknownOptionsListTheKnown) {
@@ -91,11 +103,51 @@ TEST(AdapterRegistryTest, UnknownOptionsListTheKnown) {
       *info, ModelConfig(), JsonFields::Parse(R"({"depth": 1})", "o").value()));
 }
 
-TEST(AdapterRegistryDeathTest, ASecondClaimNamesBothFiles) {
-  EXPECT_DEATH(AdapterRegistrar(MakeInfo("first", "X", "x"), "b.cc"),
-               "adapter \"first\" is registered by .*test.cc and by b.cc");
-  EXPECT_DEATH(AdapterRegistrar(MakeInfo("x", "FirstForCausalLM", "x"), "b.cc"),
-               "FirstForCausalLM");
+// Two that share an architecture, one for each depth; and one more for depth 3.
+AdapterInfo OfDepth(const char* name, int64_t depth) {
+  AdapterInfo info = MakeInfo(name, "SharedForCausalLM", "shared");
+  info.supports = [depth](const ModelConfig& config) -> absl::StatusOr<bool> {
+    const auto found = config.GetPositiveInt("depth");
+    if (!found.ok()) return found.status();
+    return *found == depth;
+  };
+  return info;
+}
+const AdapterRegistrar two(OfDepth("depth_two", 2), "two.cc");
+const AdapterRegistrar three(OfDepth("depth_three", 3), "three.cc");
+const AdapterRegistrar another(OfDepth("another_three", 3), "another.cc");
+const AdapterRegistrar homonym(MakeInfo("homonym", "X", "x"), "one.cc");
+const AdapterRegistrar other_homonym(
+    [] {
+      AdapterInfo info = MakeInfo("homonym", "Y", "y");
+      info.framework = "other";
+      return info;
+    }(),
+    "two.cc");
+
+TEST(AdapterRegistryTest, ASharedArchitectureIsDecidedByTheConfig) {
+  EXPECT_EQ(FoundBy(R"({"architectures": ["SharedForCausalLM"], "depth": 2})"),
+            "depth_two");
+  const auto find = [](const char* config) {
+    return AdapterRegistry::FindByConfig(ModelConfig::Parse(config).value());
+  };
+  EXPECT_THAT(
+      find(R"({"architectures": ["SharedForCausalLM"], "depth": 3})"),
+      StatusIs(absl::StatusCode::kAlreadyExists,
+               AllOf(HasSubstr("depth_three"), HasSubstr("three.cc"),
+                     HasSubstr("another_three"), HasSubstr("another.cc"))));
+  EXPECT_THAT(find(R"({"architectures": ["SharedForCausalLM"], "depth": 4})"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("Shared")));
+  EXPECT_THAT(find(R"({"architectures": ["SharedForCausalLM"]})"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("depth")));
+}
+
+TEST(AdapterRegistryTest, AFrameworkTellsAdaptersOfOneNameApart) {
+  EXPECT_THAT(AdapterRegistry::FindByName("homonym"),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       AllOf(HasSubstr("one.cc"), HasSubstr("two.cc"))));
+  EXPECT_EQ((*AdapterRegistry::FindByName("homonym", "other"))->framework,
+            "other");
 }
 
 }  // namespace

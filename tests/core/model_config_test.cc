@@ -47,6 +47,16 @@ TEST(ModelConfigTest, ReadsTheDTypeUnderEitherName) {
       Parse(R"({"text_config": {"dtype": "float32"}})").GetDType().value(),
       DType::kF32);
   EXPECT_EQ(Parse("{}").GetDType().value(), DType::kBF16);
+  // The newer name first, and the top before the section.
+  EXPECT_EQ(Parse(R"({"dtype": "float16", "torch_dtype": "float32"})")
+                .GetDType()
+                .value(),
+            DType::kF16);
+  EXPECT_EQ(Parse(R"({"torch_dtype": "float16",
+                      "text_config": {"dtype": "float32"}})")
+                .GetDType()
+                .value(),
+            DType::kF16);
 }
 
 TEST(ModelConfigTest, ReadsArchitecturesAndModelType) {

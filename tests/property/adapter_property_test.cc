@@ -105,7 +105,10 @@ const std::map<std::string, std::function<void(Generator&)>>& Generators() {
       new std::map<std::string, std::function<void(G&)>>{
           {"deepseek_v3",
            [](G& g) { g.Decoder([&](S layer) { g.Experts(layer); }); }},
+          {"identity", [](G& g) { g.Decoder([](S) {}); }},
           {"llama", [](G& g) { g.Decoder([](S) {}); }},
+          {"qwen2", [](G& g) { g.Decoder([](S) {}); }},
+          {"qwen3", [](G& g) { g.Decoder([](S) {}); }},
           {"qwen3_5",
            [](G& g) {
              g.Decoder([&](S layer) { g.Gates(layer); });

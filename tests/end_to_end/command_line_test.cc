@@ -184,6 +184,7 @@ TEST_F(CommandLineTest, LimitsAreErrorsNotTheEnd) {
   limits.insert(limits.end(), {"ulimit -v 20480", "ulimit -v 81920"});
 #endif
   for (const char* limit : limits) {
+    fs::remove_all(out_);
     const CommandResult result = Shell(absl::StrCat(
         limit, "; exec tools/convert --to=native ", kExample, " ", out_));
     EXPECT_LT(result.exit_code, 128) << limit << result.err;

@@ -14,46 +14,151 @@ namespace {
 
 constexpr int64_t kGroup = 32;
 
-// The low bits of a code's magnitude, as a whole number of the smallest
-// subnormal: no branch, and no subnormal F32 on the way.
-inline int32_t Fp4Halves(uint32_t code) {
-  const uint32_t exponent = code >> 1 & 3;
-  const uint32_t mantissa = code & 1;
-  const uint32_t normal = (2 | mantissa) << (exponent - (exponent > 0));
-  return static_cast<int32_t>(exponent == 0 ? mantissa : normal);
+inline float FromBits(uint32_t bits) {
+  float value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
 }
 
-inline float WithSign(float magnitude, uint32_t sign) {
+inline uint32_t Bits(float value) {
   uint32_t bits;
-  std::memcpy(&bits, &magnitude, sizeof(bits));
-  bits |= sign << 31;
-  std::memcpy(&magnitude, &bits, sizeof(bits));
-  return magnitude;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
 }
 
-inline float DecodeNibble(ElementCode code, uint32_t nibble) {
-  if (code == ElementCode::kInt4) {
-    return static_cast<float>(static_cast<int32_t>(nibble) - 8);
+// The value of a code of one byte or less, by arithmetic that compilers
+// vectorise and that meets no subnormal F32, which processors are slow at: a
+// subnormal code is one plus a fraction of the smallest normal number, less
+// that number.
+struct DecodeE4M3 {
+  float operator()(uint32_t code) const {
+    const uint32_t magnitude = code & 0x7F;
+    const uint32_t sign = (code & 0x80) << 24;
+    const float normal = FromBits((magnitude << 20) + (120u << 23));
+    const float subnormal =
+        FromBits((magnitude << 20) + (121u << 23)) - FromBits(121u << 23);
+    const uint32_t finite = magnitude < 8 ? Bits(subnormal) : Bits(normal);
+    return FromBits(sign | (magnitude == 0x7F ? 0x7FC00000u : finite));
   }
-  const uint32_t sign =
-      code == ElementCode::kFp4PositiveZero && nibble == 8 ? 0 : nibble >> 3;
-  return WithSign(static_cast<float>(Fp4Halves(nibble)) * 0.5f, sign);
-}
+};
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void DecodeNibbles(ElementCode code,
-                                                       const char* codes,
-                                                       int64_t first,
-                                                       int64_t count,
-                                                       float* out) {
+template <bool kPositiveZero>
+struct DecodeFp4 {
+  float operator()(uint32_t code) const {
+    const uint32_t magnitude = code & 7;
+    const uint32_t sign =
+        kPositiveZero && magnitude == 0 ? 0 : (code & 8) << 28;
+    const float normal = FromBits((magnitude << 22) + (126u << 23));
+    const float subnormal = FromBits((magnitude << 22) + (127u << 23)) - 1.0f;
+    return FromBits(sign | (magnitude < 2 ? Bits(subnormal) : Bits(normal)));
+  }
+};
+
+struct DecodeInt4 {
+  float operator()(uint32_t code) const {
+    return static_cast<float>(static_cast<int32_t>(code) - 8);
+  }
+};
+
+// Where results go: F32, and BF16 as EncodeFromF32 rounds.
+struct ToF32 {
+  using Type = float;
+  Type operator()(float value) const { return value; }
+};
+
+struct ToBF16 {
+  using Type = uint16_t;
+  Type operator()(float value) const {
+    const uint32_t bits = Bits(value);
+    const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
+    const uint32_t nan = bits >> 16 | 0x40;
+    return static_cast<Type>((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+  }
+};
+
+#define WINDLASS_INLINE inline __attribute__((always_inline))
+
+template <typename Decode, typename Encode>
+WINDLASS_INLINE void UnpackAll(const uint8_t* __restrict codes, int64_t count,
+                               float scale, char* __restrict out) {
+  using Type = typename Encode::Type;
   for (int64_t i = 0; i < count; ++i) {
-    const uint32_t byte = static_cast<uint8_t>(codes[(first + i) / 2]);
-    out[i] = DecodeNibble(code, byte >> (first + i) % 2 * 4 & 0xF);
+    const Type value = Encode()(Decode()(codes[i]) * scale);
+    std::memcpy(out + i * sizeof(Type), &value, sizeof(Type));
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void Multiply(float factor, int64_t count,
-                                                  float* values) {
-  for (int64_t i = 0; i < count; ++i) values[i] *= factor;
+// A block, a code to a byte.
+template <typename Encode>
+WINDLASS_INLINE void UnpackBlock(ElementCode code, const uint8_t* codes,
+                                 int64_t count, float scale, char* out) {
+  switch (code) {
+    case ElementCode::kFloat:
+      return UnpackAll<DecodeE4M3, Encode>(codes, count, scale, out);
+    case ElementCode::kFp4:
+      return UnpackAll<DecodeFp4<false>, Encode>(codes, count, scale, out);
+    case ElementCode::kFp4PositiveZero:
+      return UnpackAll<DecodeFp4<true>, Encode>(codes, count, scale, out);
+    case ElementCode::kInt4:
+      return UnpackAll<DecodeInt4, Encode>(codes, count, scale, out);
+  }
+}
+
+// Blocks of one length are what compilers make the most of.
+template <typename Encode>
+WINDLASS_INLINE void UnpackBlocks(ElementCode code, const uint8_t* codes,
+                                  int64_t count, const float* scales,
+                                  int64_t in_block, int64_t block, char* out) {
+  while (count > 0) {
+    const int64_t n = std::min(count, block - in_block);
+    if (n == 32) {
+      UnpackBlock<Encode>(code, codes, 32, *scales, out);
+    } else {
+      UnpackBlock<Encode>(code, codes, n, *scales, out);
+    }
+    codes += n;
+    count -= n;
+    out += n * sizeof(typename Encode::Type);
+    in_block = 0;
+    ++scales;
+  }
+}
+
+WINDLASS_DISPATCH WINDLASS_NOINLINE void UnpackToF32(
+    ElementCode code, const uint8_t* codes, int64_t count, const float* scales,
+    int64_t in_block, int64_t block, char* out) {
+  UnpackBlocks<ToF32>(code, codes, count, scales, in_block, block, out);
+}
+
+WINDLASS_DISPATCH WINDLASS_NOINLINE void UnpackToBF16(
+    ElementCode code, const uint8_t* codes, int64_t count, const float* scales,
+    int64_t in_block, int64_t block, char* out) {
+  UnpackBlocks<ToBF16>(code, codes, count, scales, in_block, block, out);
+}
+
+// `pairs` bytes to a byte for each of their nibbles.
+WINDLASS_DISPATCH WINDLASS_NOINLINE void SplitNibbles(
+    const char* __restrict bytes, int64_t pairs, uint8_t* __restrict nibbles) {
+  for (int64_t i = 0; i < pairs; ++i) {
+    const uint8_t byte = static_cast<uint8_t>(bytes[i]);
+    nibbles[2 * i] = byte & 15;
+    nibbles[2 * i + 1] = byte >> 4;
+  }
+}
+
+WINDLASS_DISPATCH WINDLASS_NOINLINE void MultiplyBlocks(const float* scales,
+                                                        int64_t in_block,
+                                                        int64_t block,
+                                                        int64_t count,
+                                                        float* values) {
+  while (count > 0) {
+    const int64_t n = std::min(count, block - in_block);
+    for (int64_t i = 0; i < n; ++i) values[i] *= *scales;
+    values += n;
+    count -= n;
+    in_block = 0;
+    ++scales;
+  }
 }
 
 WINDLASS_DISPATCH WINDLASS_NOINLINE bool PackGroup(const float* in,
@@ -85,6 +190,32 @@ WINDLASS_DISPATCH WINDLASS_NOINLINE bool PackGroup(const float* in,
 // Elements that are unpacked at a time, on the stack.
 constexpr int64_t kAtOnce = 1024;
 
+// As UnpackRow, kAtOnce elements at most. `values` is for as many.
+void UnpackSome(ElementCode code, DType from, const char* codes, int64_t first,
+                int64_t count, const float* scales, int64_t in_block,
+                int64_t block, DType to, float* values, char* out) {
+  const bool direct = to == DType::kBF16 || to == DType::kF32;
+  const bool is_float = code == ElementCode::kFloat;
+  if (is_float && (from != DType::kF8E4M3 || !direct)) {
+    DecodeToF32(from, codes + first * DTypeBytes(from), count, values);
+    MultiplyBlocks(scales, in_block, block, count, values);
+    return EncodeFromF32(to, values, count, out);
+  }
+  uint8_t nibbles[kAtOnce + 2];
+  const uint8_t* bytes = nibbles + first % 2;
+  if (is_float) {
+    bytes = reinterpret_cast<const uint8_t*>(codes + first);
+  } else {
+    SplitNibbles(codes + first / 2, (first % 2 + count + 1) / 2, nibbles);
+  }
+  if (to == DType::kBF16) {
+    return UnpackToBF16(code, bytes, count, scales, in_block, block, out);
+  }
+  char* const floats = direct ? out : reinterpret_cast<char*>(values);
+  UnpackToF32(code, bytes, count, scales, in_block, block, floats);
+  if (!direct) EncodeFromF32(to, values, count, out);
+}
+
 }  // namespace
 
 void UnpackRow(ElementCode code, DType from, const char* codes, int64_t first,
@@ -92,22 +223,11 @@ void UnpackRow(ElementCode code, DType from, const char* codes, int64_t first,
                int64_t block, DType to, char* out) {
   const DefaultFloatingPointMode mode;
   float values[kAtOnce];
-  for (int64_t at = first; at < first + count;) {
-    const int64_t n = std::min({kAtOnce, first + count - at, block - in_block});
-    if (code == ElementCode::kFloat) {
-      DecodeToF32(from, codes + at * DTypeBytes(from), n, values);
-    } else {
-      DecodeNibbles(code, codes, at, n, values);
-    }
-    Multiply(*scales, n, values);
-    EncodeFromF32(to, values, n, out);
-    at += n;
-    out += n * DTypeBytes(to);
-    in_block += n;
-    if (in_block == block) {
-      in_block = 0;
-      ++scales;
-    }
+  for (int64_t done = 0; done < count; done += kAtOnce) {
+    const int64_t n = std::min(kAtOnce, count - done);
+    const int64_t at = in_block + done;
+    UnpackSome(code, from, codes, first + done, n, scales + at / block,
+               at % block, block, to, values, out + done * DTypeBytes(to));
   }
 }
 

@@ -99,7 +99,11 @@ void BM_MergeExperts(benchmark::State& state) {
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }
-BENCHMARK(BM_MergeExperts)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_MergeExperts)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 void BM_SplitExperts(benchmark::State& state) {
   const StateDict hf = Layer(DType::kBF16);
@@ -121,7 +125,11 @@ void BM_SplitExperts(benchmark::State& state) {
   for (auto _ : state) ReadPieces(back, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(back));
 }
-BENCHMARK(BM_SplitExperts)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_SplitExperts)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 void BM_DequantizeAndMerge(benchmark::State& state) {
   const StateDict hf = Layer(DType::kF8E4M3);
@@ -130,7 +138,11 @@ void BM_DequantizeAndMerge(benchmark::State& state) {
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }
-BENCHMARK(BM_DequantizeAndMerge)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_DequantizeAndMerge)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 // A tensor of all codes alike often, in no order.
 Tensor Codes(DType dtype, Shape shape) {
@@ -204,20 +216,31 @@ void BM_UnpackAndMerge(benchmark::State& state, Unpack unpack) {
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }
-BENCHMARK_CAPTURE(BM_UnpackAndMerge, fp8, Fp8)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK_CAPTURE(BM_UnpackAndMerge, fp8, Fp8)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 BENCHMARK_CAPTURE(BM_UnpackAndMerge, mxfp8, MxFp8)
     ->Arg(1)
     ->Arg(2)
+    ->MeasureProcessCPUTime()
     ->UseRealTime();
 BENCHMARK_CAPTURE(BM_UnpackAndMerge, mxfp4, MxFp4)
     ->Arg(1)
     ->Arg(2)
+    ->MeasureProcessCPUTime()
     ->UseRealTime();
 BENCHMARK_CAPTURE(BM_UnpackAndMerge, deepseek_fp4, DeepSeekFp4)
     ->Arg(1)
     ->Arg(2)
+    ->MeasureProcessCPUTime()
     ->UseRealTime();
-BENCHMARK_CAPTURE(BM_UnpackAndMerge, int4, Int4)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK_CAPTURE(BM_UnpackAndMerge, int4, Int4)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 void BM_Memcpy(benchmark::State& state) {
   const int64_t bytes = kExperts * 3 * kIntermediate * kHidden * 2;
@@ -237,7 +260,7 @@ void BM_Memcpy(benchmark::State& state) {
   }
   state.SetBytesProcessed(state.iterations() * bytes);
 }
-BENCHMARK(BM_Memcpy)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_Memcpy)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
 
 }  // namespace
 }  // namespace windlass

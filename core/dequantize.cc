@@ -171,11 +171,8 @@ class DequantizeSource : public TensorSource {
       DecodeToF32(scales_.dtype(), raw.get(), rows * cols, scales->data());
       return absl::OkStatus();
     }
-    for (int64_t i = 0; i < rows * cols; ++i) {
-      const uint8_t code = static_cast<uint8_t>(raw[i]);
-      const bool zero = scale_ == ScaleCode::kExponentOrZero && code == 0;
-      (*scales)[i] = zero ? 0.0f : ExponentValue(code);
-    }
+    DecodeExponents(reinterpret_cast<const uint8_t*>(raw.get()), rows * cols,
+                    scale_ == ScaleCode::kExponentOrZero, scales->data());
     if (scale_ == ScaleCode::kExponentInTarget) RoundToTarget(scales);
     return absl::OkStatus();
   }

@@ -27,30 +27,23 @@ inline uint32_t Bits(float value) {
 }
 
 // The value of a code of one byte or less, by arithmetic that compilers
-// vectorise and that meets no subnormal F32, which processors are slow at: a
-// subnormal code is one plus a fraction of the smallest normal number, less
-// that number.
+// vectorise and that meets no subnormal F32, which processors are slow at. What
+// a code's bits are as if it were normal, n, is right from the smallest normal
+// number on; below it, 2 n less that number is, which is smaller there.
 struct DecodeE4M3 {
   float operator()(uint32_t code) const {
-    const uint32_t magnitude = code & 0x7F;
-    const uint32_t sign = (code & 0x80) << 24;
-    const float normal = FromBits((magnitude << 20) + (120u << 23));
-    const float subnormal =
-        FromBits((magnitude << 20) + (121u << 23)) - FromBits(121u << 23);
-    const uint32_t finite = magnitude < 8 ? Bits(subnormal) : Bits(normal);
-    return FromBits(sign | (magnitude == 0x7F ? 0x7FC00000u : finite));
+    const float normal = FromBits(((code & 0x7F) << 20) + (120u << 23));
+    const float value = std::min(normal, 2 * normal - FromBits(121u << 23));
+    const uint32_t finite_or_nan = normal == 480.0f ? 0x7FC00000 : Bits(value);
+    return FromBits((code & 0x80) << 24 | finite_or_nan);
   }
 };
 
-template <bool kPositiveZero>
 struct DecodeFp4 {
   float operator()(uint32_t code) const {
-    const uint32_t magnitude = code & 7;
-    const uint32_t sign =
-        kPositiveZero && magnitude == 0 ? 0 : (code & 8) << 28;
-    const float normal = FromBits((magnitude << 22) + (126u << 23));
-    const float subnormal = FromBits((magnitude << 22) + (127u << 23)) - 1.0f;
-    return FromBits(sign | (magnitude < 2 ? Bits(subnormal) : Bits(normal)));
+    const float normal = FromBits(((code & 7) << 22) + (126u << 23));
+    const float value = std::min(normal, 2 * normal - 1.0f);
+    return FromBits((code & 8) << 28 | Bits(value));
   }
 };
 
@@ -60,7 +53,10 @@ struct DecodeInt4 {
   }
 };
 
-// Where results go: F32, and BF16 as EncodeFromF32 rounds.
+// Where results go: F32, and BF16 as EncodeFromF32 rounds. There is no NaN here
+// whose low half is not zero, so that rounding one does not carry into its
+// sign: the codes' have none, nor those that processors make, nor a scale's
+// (ShortNaN).
 struct ToF32 {
   using Type = float;
   Type operator()(float value) const { return value; }
@@ -70,11 +66,15 @@ struct ToBF16 {
   using Type = uint16_t;
   Type operator()(float value) const {
     const uint32_t bits = Bits(value);
-    const uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-    const uint32_t nan = bits >> 16 | 0x40;
-    return static_cast<Type>((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+    return static_cast<Type>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
   }
 };
+
+inline float ShortNaN(float value) {
+  const uint32_t bits = Bits(value);
+  const bool is_nan = (bits & 0x7FFFFFFF) > 0x7F800000;
+  return is_nan ? FromBits((bits & 0xFFFF0000) | 0x400000) : value;
+}
 
 #define WINDLASS_INLINE inline __attribute__((always_inline))
 
@@ -96,9 +96,8 @@ WINDLASS_INLINE void UnpackBlock(ElementCode code, const uint8_t* codes,
     case ElementCode::kFloat:
       return UnpackAll<DecodeE4M3, Encode>(codes, count, scale, out);
     case ElementCode::kFp4:
-      return UnpackAll<DecodeFp4<false>, Encode>(codes, count, scale, out);
-    case ElementCode::kFp4PositiveZero:
-      return UnpackAll<DecodeFp4<true>, Encode>(codes, count, scale, out);
+    case ElementCode::kFp4PositiveZero:  // which has no code 8 any more
+      return UnpackAll<DecodeFp4, Encode>(codes, count, scale, out);
     case ElementCode::kInt4:
       return UnpackAll<DecodeInt4, Encode>(codes, count, scale, out);
   }
@@ -111,10 +110,11 @@ WINDLASS_INLINE void UnpackBlocks(ElementCode code, const uint8_t* codes,
                                   int64_t in_block, int64_t block, char* out) {
   while (count > 0) {
     const int64_t n = std::min(count, block - in_block);
+    const float scale = ShortNaN(*scales);
     if (n == 32) {
-      UnpackBlock<Encode>(code, codes, 32, *scales, out);
+      UnpackBlock<Encode>(code, codes, 32, scale, out);
     } else {
-      UnpackBlock<Encode>(code, codes, n, *scales, out);
+      UnpackBlock<Encode>(code, codes, n, scale, out);
     }
     codes += n;
     count -= n;
@@ -143,6 +143,13 @@ WINDLASS_DISPATCH WINDLASS_NOINLINE void SplitNibbles(
     const uint8_t byte = static_cast<uint8_t>(bytes[i]);
     nibbles[2 * i] = byte & 15;
     nibbles[2 * i + 1] = byte >> 4;
+  }
+}
+
+WINDLASS_DISPATCH WINDLASS_NOINLINE void MakeZeroPositive(int64_t count,
+                                                          uint8_t* nibbles) {
+  for (int64_t i = 0; i < count; ++i) {
+    nibbles[i] = nibbles[i] == 8 ? 0 : nibbles[i];
   }
 }
 
@@ -206,7 +213,11 @@ void UnpackSome(ElementCode code, DType from, const char* codes, int64_t first,
   if (is_float) {
     bytes = reinterpret_cast<const uint8_t*>(codes + first);
   } else {
-    SplitNibbles(codes + first / 2, (first % 2 + count + 1) / 2, nibbles);
+    const int64_t pairs = (first % 2 + count + 1) / 2;
+    SplitNibbles(codes + first / 2, pairs, nibbles);
+    if (code == ElementCode::kFp4PositiveZero) {
+      MakeZeroPositive(2 * pairs, nibbles);
+    }
   }
   if (to == DType::kBF16) {
     return UnpackToBF16(code, bytes, count, scales, in_block, block, out);
@@ -231,12 +242,14 @@ void UnpackRow(ElementCode code, DType from, const char* codes, int64_t first,
   }
 }
 
-float ExponentValue(uint8_t code) {
-  if (code == 255) return std::numeric_limits<float>::infinity();
-  const uint32_t bits = code == 0 ? 0x00400000u : uint32_t{code} << 23;
-  float value;
-  std::memcpy(&value, &bits, sizeof(value));
-  return value;
+WINDLASS_DISPATCH void DecodeExponents(const uint8_t* codes, int64_t count,
+                                       bool zero_is_zero, float* out) {
+  // 2^-127 is subnormal; 255 becomes infinity by itself.
+  const uint32_t zero = zero_is_zero ? 0 : 0x00400000;
+  for (int64_t i = 0; i < count; ++i) {
+    const uint32_t bits = codes[i] == 0 ? zero : uint32_t{codes[i]} << 23;
+    std::memcpy(out + i, &bits, sizeof(bits));
+  }
 }
 
 bool PackInt4(const float* in, int64_t groups, char* packed, float* scales) {

@@ -27,8 +27,10 @@ void UnpackRow(ElementCode code, DType from, const char* codes, int64_t first,
                int64_t count, const float* scales, int64_t in_block,
                int64_t block, DType to, char* out);
 
-// 2^(code - 127) in F32; infinity for 255.
-float ExponentValue(uint8_t code);
+// 2^(code - 127) in F32 for each code; infinity for 255, and zero for 0 where
+// `zero_is_zero`.
+void DecodeExponents(const uint8_t* codes, int64_t count, bool zero_is_zero,
+                     float* out);
 
 // Quantises `groups` groups of 32 numbers, as QuantizeInt4 says: 16 bytes of
 // `packed` and a scale (not rounded) for each. False where a number is NaN or a

@@ -1,6 +1,7 @@
 #include "windlass/core/tensor_ops.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -307,9 +308,9 @@ class FillSource : public TensorSource {
                     int64_t to_stride) const override {
     const int64_t size = element_.size();
     for (int64_t row = 0; row < region.rows; ++row) {
-      const int64_t begin = region.offset + row * region.stride;
-      for (int64_t i = 0; i < region.row_bytes; ++i) {
-        to[row * to_stride + i] = element_[(begin + i) % size];
+      char* const out = to + row * to_stride;
+      for (int64_t i = 0; i < region.row_bytes; i += size) {
+        std::memcpy(out + i, element_.data(), size);
       }
     }
     return absl::OkStatus();

@@ -19,6 +19,7 @@
 #include "windlass/adapters/common/block_fp8.h"
 #include "windlass/adapters/common/experts.h"
 #include "windlass/adapters/common/moe_options.h"
+#include "windlass/core/dequantize.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/tensor.h"
 
@@ -98,7 +99,11 @@ void BM_MergeExperts(benchmark::State& state) {
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }
-BENCHMARK(BM_MergeExperts)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_MergeExperts)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 void BM_SplitExperts(benchmark::State& state) {
   const StateDict hf = Layer(DType::kBF16);
@@ -120,7 +125,11 @@ void BM_SplitExperts(benchmark::State& state) {
   for (auto _ : state) ReadPieces(back, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(back));
 }
-BENCHMARK(BM_SplitExperts)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_SplitExperts)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 void BM_DequantizeAndMerge(benchmark::State& state) {
   const StateDict hf = Layer(DType::kF8E4M3);
@@ -129,7 +138,109 @@ void BM_DequantizeAndMerge(benchmark::State& state) {
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }
-BENCHMARK(BM_DequantizeAndMerge)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_DequantizeAndMerge)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+
+// A tensor of all codes alike often, in no order.
+Tensor Codes(DType dtype, Shape shape) {
+  std::string bytes(ByteSize(dtype, shape).value(), '\0');
+  uint32_t state = 1;
+  for (char& byte : bytes) {
+    state = state * 1664525 + 1013904223;
+    byte = static_cast<char>(state >> 24);
+  }
+  return Tensor::FromBytes(dtype, std::move(shape), std::move(bytes)).value();
+}
+
+Tensor Scales(DType dtype, Shape shape) {
+  const int64_t bytes = ByteSize(dtype, shape).value();
+  return Tensor::FromBytes(dtype, std::move(shape), std::string(bytes, '\x3A'))
+      .value();
+}
+
+// A matrix [m, n] as a format has it, unpacked.
+using Unpack = Tensor (*)(int64_t m, int64_t n);
+
+Tensor Fp8(int64_t m, int64_t n) {
+  return Dequantize(Codes(DType::kF8E4M3, {m, n}),
+                    Scales(DType::kF32, {m / 128, n / 128}), BlockFormat(),
+                    DType::kBF16)
+      .value();
+}
+
+Tensor MxFp8(int64_t m, int64_t n) {
+  return Dequantize(Codes(DType::kF8E4M3, {m, n}),
+                    Scales(DType::kU8, {m, n / 32}), MxFp8Format(),
+                    DType::kBF16)
+      .value();
+}
+
+Tensor MxFp4(int64_t m, int64_t n) {
+  return Dequantize(Codes(DType::kU8, {m, n / 2}),
+                    Scales(DType::kU8, {m, n / 32}), MxFp4Format(),
+                    DType::kBF16)
+      .value();
+}
+
+Tensor DeepSeekFp4(int64_t m, int64_t n) {
+  return Dequantize(Codes(DType::kI8, {m, n / 2}),
+                    Scales(DType::kF8E8M0, {m, n / 32}), DeepSeekFp4Format(),
+                    DType::kBF16)
+      .value();
+}
+
+Tensor Int4(int64_t m, int64_t n) {
+  return Dequantize(Codes(DType::kI32, {m, n / 8}),
+                    Scales(DType::kF16, {m, n / 32}), Int4Format(32),
+                    DType::kBF16)
+      .value();
+}
+
+void BM_UnpackAndMerge(benchmark::State& state, Unpack unpack) {
+  StateDict values;
+  for (int64_t e = 0; e < kExperts; ++e) {
+    for (const char* projection : {"gate_proj", "up_proj", "down_proj"}) {
+      const bool down = projection[0] == 'd';
+      values
+          .Insert(absl::StrCat("layers.0.mlp.experts.", e, ".", projection,
+                               ".weight"),
+                  unpack(down ? kHidden : kIntermediate,
+                         down ? kIntermediate : kHidden))
+          .IgnoreError();
+    }
+  }
+  const StateDict native = ExpertsStep(Moe()).FromHf(values, {}).value();
+  for (auto _ : state) ReadPieces(native, state.range(0));
+  state.SetBytesProcessed(state.iterations() * Bytes(native));
+}
+BENCHMARK_CAPTURE(BM_UnpackAndMerge, fp8, Fp8)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(BM_UnpackAndMerge, mxfp8, MxFp8)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(BM_UnpackAndMerge, mxfp4, MxFp4)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(BM_UnpackAndMerge, deepseek_fp4, DeepSeekFp4)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
+BENCHMARK_CAPTURE(BM_UnpackAndMerge, int4, Int4)
+    ->Arg(1)
+    ->Arg(2)
+    ->MeasureProcessCPUTime()
+    ->UseRealTime();
 
 void BM_Memcpy(benchmark::State& state) {
   const int64_t bytes = kExperts * 3 * kIntermediate * kHidden * 2;
@@ -149,7 +260,7 @@ void BM_Memcpy(benchmark::State& state) {
   }
   state.SetBytesProcessed(state.iterations() * bytes);
 }
-BENCHMARK(BM_Memcpy)->Arg(1)->Arg(2)->UseRealTime();
+BENCHMARK(BM_Memcpy)->Arg(1)->Arg(2)->MeasureProcessCPUTime()->UseRealTime();
 
 }  // namespace
 }  // namespace windlass

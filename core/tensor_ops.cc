@@ -1,14 +1,19 @@
 #include "windlass/core/tensor_ops.h"
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "windlass/core/dequantize.h"
 #include "windlass/core/kernels/float_convert.h"
 #include "windlass/core/kernels/transpose.h"
+#include "windlass/core/rectangle.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
@@ -16,9 +21,6 @@ namespace {
 
 using Source = std::shared_ptr<const TensorSource>;
 
-// Bytes of input that an operation holds at a time; a few of these fit a core's
-// second-level cache.
-constexpr int64_t kScratchBytes = 256 << 10;
 constexpr int64_t kCacheLine = 64;
 
 // The end of a piece that starts at `offset` and should hold whole rows of
@@ -34,70 +36,10 @@ int64_t EndOfRows(int64_t offset, int64_t row_end, int64_t width) {
   return std::clamp(row_end, row + 1, std::max(most, row + 1)) * width;
 }
 
-std::unique_ptr<char[]> Scratch(int64_t bytes) {
-  return std::unique_ptr<char[]>(new char[bytes]);
-}
-
 absl::Status Invalid(absl::string_view op, const Tensor& tensor,
                      absl::string_view wanted) {
   return absl::InvalidArgumentError(
       absl::StrCat(op, ": found ", tensor.ToString(), ", expected ", wanted));
-}
-
-// Columns [col, col + col_bytes) of rows [row, row + rows) of a row-major
-// matrix, and where they go.
-struct Rectangle {
-  int64_t row;
-  int64_t rows;
-  int64_t col;
-  int64_t col_bytes;
-  char* to;
-  int64_t to_stride;
-};
-
-using RectangleFn = absl::FunctionRef<absl::Status(const Rectangle&)>;
-
-// Cuts a byte range of a matrix with `width` bytes a row into a part of a row,
-// whole rows, and a part of a row.
-absl::Status ForEachRectangleOfRange(int64_t offset, int64_t size,
-                                     int64_t width, char* to, RectangleFn fn) {
-  while (size > 0) {
-    const int64_t row = offset / width;
-    const int64_t col = offset % width;
-    const bool whole = col == 0 && size >= width;
-    const int64_t rows = whole ? size / width : 1;
-    const int64_t col_bytes = whole ? width : std::min(width - col, size);
-    WINDLASS_RETURN_IF_ERROR(
-        fn(Rectangle{row, rows, col, col_bytes, to, col_bytes}));
-    offset += rows * col_bytes;
-    size -= rows * col_bytes;
-    to += rows * col_bytes;
-  }
-  return absl::OkStatus();
-}
-
-// Cuts any region of a matrix with `width` bytes a row into rectangles.
-absl::Status ForEachRectangle(const Region& region, int64_t width, char* to,
-                              int64_t to_stride, RectangleFn fn) {
-  if (region.bytes() == 0) return absl::OkStatus();
-  const int64_t col = region.offset % width;
-  if (region.rows == 1
-          ? col + region.row_bytes <= width
-          : region.stride == width && col + region.row_bytes <= width) {
-    return fn(Rectangle{region.offset / width, region.rows, col,
-                        region.row_bytes, to, to_stride});
-  }
-  if (region.contiguous() &&
-      (region.rows == 1 || to_stride == region.row_bytes)) {
-    return ForEachRectangleOfRange(region.offset, region.bytes(), width, to,
-                                   fn);
-  }
-  for (int64_t row = 0; row < region.rows; ++row) {
-    WINDLASS_RETURN_IF_ERROR(ForEachRectangleOfRange(
-        region.offset + row * region.stride, region.row_bytes, width,
-        to + row * to_stride, fn));
-  }
-  return absl::OkStatus();
 }
 
 // Computed from another source.
@@ -357,91 +299,27 @@ class ConcatSource : public TensorSource {
   const int64_t rows_;
 };
 
-class DequantizeSource : public TensorSource {
+// One element over and over.
+class FillSource : public TensorSource {
  public:
-  DequantizeSource(const Tensor& weight, const Tensor& scale, int64_t block,
-                   DType dtype)
-      : weight_(weight), scale_(scale), block_(block), dtype_(dtype) {}
+  explicit FillSource(std::string element) : element_(std::move(element)) {}
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
-    const int64_t out_size = DTypeBytes(dtype_);
-    return ForEachRectangle(
-        region, weight_.shape()[1] * out_size, to, to_stride,
-        [&](const Rectangle& all) -> absl::Status {
-          // Tiles that do not cross a block's lower edge share a row of
-          // scales.
-          const int64_t most_cols = kScratchBytes / out_size;
-          for (int64_t done = 0; done < all.rows;) {
-            const int64_t row = all.row + done;
-            const int64_t rows =
-                std::min({all.rows - done, block_ - row % block_,
-                          std::max<int64_t>(kScratchBytes / all.col_bytes, 1)});
-            const int64_t cols = all.col_bytes / out_size;
-            for (int64_t col = 0; col < cols; col += most_cols) {
-              WINDLASS_RETURN_IF_ERROR(ReadBand(
-                  Rectangle{row, rows, all.col / out_size + col,
-                            std::min(most_cols, cols - col),
-                            all.to + done * all.to_stride + col * out_size,
-                            all.to_stride}));
-            }
-            done += rows;
-          }
-          return absl::OkStatus();
-        });
-  }
-
-  bool VisitInputs(Visitor visit) const override {
-    return weight_.source()->VisitInputs(visit) &&
-           scale_.source()->VisitInputs(visit);
-  }
-
- private:
-  // `band` counts columns in elements.
-  absl::Status ReadBand(const Rectangle& band) const {
-    const int64_t in_size = DTypeBytes(weight_.dtype());
-    const int64_t out_size = DTypeBytes(dtype_);
-    const int64_t width = weight_.shape()[1];
-    const auto in = Scratch(band.rows * band.col_bytes * in_size);
-    WINDLASS_RETURN_IF_ERROR(weight_.source()->Read(
-        Region{(band.row * width + band.col) * in_size,
-               band.col_bytes * in_size, band.rows, width * in_size},
-        in.get(), band.col_bytes * in_size));
-    std::vector<float> scales;
-    WINDLASS_RETURN_IF_ERROR(
-        ReadScales(band.row / block_, band.col / block_,
-                   (band.col + band.col_bytes - 1) / block_ + 1, &scales));
-    for (int64_t row = 0; row < band.rows; ++row) {
-      for (int64_t col = band.col; col < band.col + band.col_bytes;) {
-        const int64_t end =
-            std::min(band.col + band.col_bytes, (col / block_ + 1) * block_);
-        const int64_t at = row * band.col_bytes + col - band.col;
-        ScaleFloats(
-            weight_.dtype(), in.get() + at * in_size, end - col,
-            scales[col / block_ - band.col / block_], dtype_,
-            band.to + row * band.to_stride + (col - band.col) * out_size);
-        col = end;
+    const int64_t size = element_.size();
+    for (int64_t row = 0; row < region.rows; ++row) {
+      char* const out = to + row * to_stride;
+      for (int64_t i = 0; i < region.row_bytes; i += size) {
+        std::memcpy(out + i, element_.data(), size);
       }
     }
     return absl::OkStatus();
   }
 
-  absl::Status ReadScales(int64_t row, int64_t begin, int64_t end,
-                          std::vector<float>* scales) const {
-    const int64_t size = DTypeBytes(scale_.dtype());
-    const auto raw = Scratch((end - begin) * size);
-    WINDLASS_RETURN_IF_ERROR(scale_.source()->Read(
-        Region{(row * scale_.shape()[1] + begin) * size, (end - begin) * size},
-        raw.get(), (end - begin) * size));
-    scales->resize(end - begin);
-    DecodeToF32(scale_.dtype(), raw.get(), end - begin, scales->data());
-    return absl::OkStatus();
-  }
+  bool VisitInputs(Visitor) const override { return true; }
 
-  const Tensor weight_;
-  const Tensor scale_;
-  const int64_t block_;
-  const DType dtype_;
+ private:
+  const std::string element_;
 };
 
 // Bytes of the dimensions after `dim`, for one element of it.
@@ -468,6 +346,15 @@ absl::StatusOr<Tensor> Range(const Tensor& tensor, int64_t begin, Shape shape) {
 absl::Status CheckWholeBytes(absl::string_view op, const Tensor& tensor) {
   if (DTypeBits(tensor.dtype()) % 8 == 0) return absl::OkStatus();
   return Invalid(op, tensor, "a dtype of whole bytes");
+}
+
+absl::Status CheckHalves(absl::string_view op, const Tensor& tensor, int dim) {
+  WINDLASS_RETURN_IF_ERROR(CheckWholeBytes(op, tensor));
+  if (dim >= 0 && dim < tensor.rank() && tensor.shape()[dim] % 2 == 0) {
+    return absl::OkStatus();
+  }
+  return Invalid(op, tensor,
+                 absl::StrCat("an even number of elements in dimension ", dim));
 }
 
 }  // namespace
@@ -587,6 +474,70 @@ absl::StatusOr<Tensor> Select(const Tensor& tensor, int64_t index) {
   return Reshape(row, Shape(row.shape().begin() + 1, row.shape().end()));
 }
 
+absl::StatusOr<Tensor> Fill(DType dtype, Shape shape, double value) {
+  WINDLASS_RETURN_IF_ERROR(ByteSize(dtype, shape).status());
+  std::string element(DTypeBytes(dtype), '\0');
+  const float number = static_cast<float>(value);
+  if (dtype == DType::kU8 && value >= 0 && value <= 255 &&
+      value == static_cast<uint8_t>(value)) {
+    element[0] = static_cast<char>(static_cast<uint8_t>(value));
+  } else if (IsConvertible(dtype)) {
+    EncodeFromF32(dtype, &number, 1, &element[0]);
+  } else if (element.empty() || value != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "Fill: found ", value, " for ", DTypeName(dtype), " ",
+        ShapeString(shape), ", expected a float dtype, a byte or zero"));
+  }
+  return Tensor(dtype, std::move(shape),
+                std::make_shared<FillSource>(std::move(element)));
+}
+
+absl::StatusOr<Tensor> Pad(const Tensor& tensor, int dim, int64_t size) {
+  if (dim < 0 || dim >= tensor.rank() || size < tensor.shape()[dim]) {
+    return Invalid("Pad", tensor,
+                   absl::StrCat(size, " elements at most in dimension ", dim));
+  }
+  if (size == tensor.shape()[dim]) return tensor;
+  Shape rest = tensor.shape();
+  rest[dim] = size - rest[dim];
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor zeros,
+                            Fill(tensor.dtype(), std::move(rest), 0));
+  return Concat({tensor, zeros}, dim);
+}
+
+absl::StatusOr<Tensor> Interleave(const Tensor& tensor, int dim) {
+  WINDLASS_RETURN_IF_ERROR(CheckHalves("Interleave", tensor, dim));
+  const int64_t half = tensor.shape()[dim] / 2;
+  // [n, 1] beside [n, 1] is [n, 2].
+  std::vector<Tensor> halves;
+  for (int64_t begin : {int64_t{0}, half}) {
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor part,
+                              Slice(tensor, dim, begin, begin + half));
+    Shape shape = part.shape();
+    shape.insert(shape.begin() + dim + 1, 1);
+    WINDLASS_ASSIGN_OR_RETURN(halves.emplace_back(),
+                              Reshape(part, std::move(shape)));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor pairs, Concat(halves, dim + 1));
+  return Reshape(pairs, tensor.shape());
+}
+
+absl::StatusOr<Tensor> Deinterleave(const Tensor& tensor, int dim) {
+  WINDLASS_RETURN_IF_ERROR(CheckHalves("Deinterleave", tensor, dim));
+  Shape pairs = tensor.shape();
+  pairs[dim] /= 2;
+  pairs.insert(pairs.begin() + dim + 1, 2);
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor all,
+                            Reshape(tensor, std::move(pairs)));
+  std::vector<Tensor> halves;
+  for (int64_t i = 0; i < 2; ++i) {
+    WINDLASS_ASSIGN_OR_RETURN(halves.emplace_back(),
+                              Slice(all, dim + 1, i, i + 1));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor both, Concat(halves, dim));
+  return Reshape(both, tensor.shape());
+}
+
 absl::StatusOr<Tensor> DequantizeBlocks(const Tensor& weight,
                                         const Tensor& scale, int64_t block,
                                         DType dtype) {
@@ -596,21 +547,11 @@ absl::StatusOr<Tensor> DequantizeBlocks(const Tensor& weight,
                      "a matrix of a float dtype of whole bytes");
     }
   }
-  if (!IsConvertible(dtype) || block < 1) {
+  if (block < 1) {
     return absl::InvalidArgumentError(
-        absl::StrCat("DequantizeBlocks: found dtype ", DTypeName(dtype),
-                     " and block ", block));
+        absl::StrCat("DequantizeBlocks: found block ", block));
   }
-  const Shape expected = {(weight.shape()[0] + block - 1) / block,
-                          (weight.shape()[1] + block - 1) / block};
-  if (scale.shape() != expected) {
-    return Invalid("DequantizeBlocks", scale,
-                   absl::StrCat("scales ", ShapeString(expected), " for ",
-                                weight.ToString()));
-  }
-  return Tensor(
-      dtype, weight.shape(),
-      std::make_shared<DequantizeSource>(weight, scale, block, dtype));
+  return Dequantize(weight, scale, BlockFormat(block), dtype);
 }
 
 }  // namespace windlass

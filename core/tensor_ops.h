@@ -47,7 +47,20 @@ absl::StatusOr<Tensor> Stack(absl::Span<const Tensor> tensors);
 // Element `index` of the outermost dimension, which goes away.
 absl::StatusOr<Tensor> Select(const Tensor& tensor, int64_t index);
 
-// `weight` [M, N] times its block's scale: element (i, j) is
+// One value everywhere: a float dtype of whole bytes, U8, or zeros of any dtype
+// of whole bytes. It has no input.
+absl::StatusOr<Tensor> Fill(DType dtype, Shape shape, double value);
+
+// Zeros at the end of dimension `dim`, up to `size` elements. Slice takes them
+// off again.
+absl::StatusOr<Tensor> Pad(const Tensor& tensor, int dim, int64_t size);
+
+// The halves of dimension `dim`, element by element in turn: [a0, a1, b0, b1]
+// to [a0, b0, a1, b1]; and back.
+absl::StatusOr<Tensor> Interleave(const Tensor& tensor, int dim);
+absl::StatusOr<Tensor> Deinterleave(const Tensor& tensor, int dim);
+
+// Dequantize (dequantize.h) in square blocks, of a matrix: element (i, j) is
 // F32(weight[i, j]) * F32(scale[i / block, j / block]), rounded once to
 // `dtype`. `scale` is [ceil(M / block), ceil(N / block)].
 absl::StatusOr<Tensor> DequantizeBlocks(const Tensor& weight,

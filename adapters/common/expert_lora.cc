@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "re2/re2.h"
+#include "windlass/adapters/common/expert_members.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
@@ -52,6 +53,8 @@ std::optional<LoraKey> ParseKey(absl::string_view name,
 struct PerExpertKey {
   LoraKey key;
   int64_t expert = 0;
+  // False for "+1" and the like, which no \d+ matches.
+  bool digits_only = true;
   bool up = false;
 };
 
@@ -65,9 +68,11 @@ std::optional<PerExpertKey> ParsePerExpertKey(absl::string_view name) {
   const std::vector<absl::string_view> parts =
       absl::StrSplit(name.substr(segment + kSegment.size()), '.');
   PerExpertKey found;
+  found.digits_only = absl::c_all_of(parts[0], absl::ascii_isdigit);
+  // A number that is too large becomes the largest, which no config knows.
   if (parts.size() != 4 || parts[3] != "weight" ||
-      !absl::c_all_of(parts[0], absl::ascii_isdigit) ||
-      !absl::SimpleAtoi(parts[0], &found.expert) ||
+      (!absl::SimpleAtoi(parts[0], &found.expert) &&
+       (!found.digits_only || parts[0].empty())) ||
       (parts[2] != "lora_A" && parts[2] != "lora_B") ||
       !RE2::FullMatch(ToRe2(name.substr(0, segment)), *layer)) {
     return std::nullopt;
@@ -112,12 +117,13 @@ absl::StatusOr<Tensor> ToWrapper(const Tensor& native, Role role) {
 }
 
 absl::StatusOr<Tensor> FromWrapper(const Tensor& wrapper, Role role,
-                                   int64_t experts) {
+                                   const MoeOptions& moe) {
+  const int64_t experts = moe.experts;
   const int dim = IsA(role) ? 1 : 0;
   if (wrapper.rank() != 2 || wrapper.shape()[dim] % experts != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("found ", wrapper.ToString(), ", expected a multiple of ",
-                     experts, " experts in dimension ", dim));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", wrapper.ToString(), ", expected a multiple of ", experts,
+        " experts in dimension ", dim, " (", moe.experts_field, ")"));
   }
   if (IsA(role)) return UnfoldColumns(wrapper, experts);
   return Reshape(wrapper,
@@ -128,52 +134,43 @@ absl::StatusOr<Tensor> FromWrapper(const Tensor& wrapper, Role role,
 struct Layer {
   // From ParamWrapper keys.
   std::optional<Tensor> whole[kRoles];
-  // From per-expert keys: [role][up or not][expert].
-  std::vector<Tensor> experts[kRoles][2];
+  // From per-expert keys: [role][up or not].
+  ExpertMembers experts[kRoles][2];
   absl::string_view origin;  // of the first key, for messages
 };
 
 class LoraCollector {
  public:
-  // `tensors` is how many there are in all.
-  LoraCollector(const MoeOptions& moe, int64_t tensors)
-      : moe_(moe), tensors_(tensors) {}
+  explicit LoraCollector(const MoeOptions& moe) : moe_(moe) {}
 
   // Whether `name` is LoRA of experts; it is kept then.
   absl::StatusOr<bool> Add(const std::string& name, const Tensor& tensor) {
     if (std::optional<LoraKey> key = ParseKey(name, kWrapperNames)) {
       WINDLASS_ASSIGN_OR_RETURN(LayerOf(*key, name).whole[key->role],
-                                FromWrapper(tensor, key->role, moe_.experts));
+                                FromWrapper(tensor, key->role, moe_));
       return true;
     }
     std::optional<PerExpertKey> found = ParsePerExpertKey(name);
     if (!found.has_value()) return false;
+    if (!found->digits_only) {
+      return absl::InvalidArgumentError(
+          "expected an expert's number of digits alone");
+    }
     if (found->expert >= moe_.experts) {
       return absl::InvalidArgumentError(
           absl::StrCat("found expert ", found->expert, ", expected ",
                        moe_.experts, " experts (", moe_.experts_field, ")"));
     }
-    if (moe_.experts > tensors_) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "found ", tensors_, " tensors in all, expected ", moe_.experts,
-          " experts in its layer alone (", moe_.experts_field, ")"));
-    }
-    std::vector<Tensor>& experts =
-        LayerOf(found->key, name).experts[found->key.role][found->up];
-    experts.resize(moe_.experts);
-    Tensor& place = experts[found->expert];
-    if (place.source() != nullptr) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("found expert ", found->expert,
-                       " again, under another spelling, expected it once"));
-    }
-    WINDLASS_ASSIGN_OR_RETURN(place, Transpose(tensor));
+    WINDLASS_ASSIGN_OR_RETURN(Tensor matrix, Transpose(tensor));
+    LayerOf(found->key, name)
+        .experts[found->key.role][found->up]
+        .Add(found->expert, name, std::move(matrix));
     return true;
   }
 
-  absl::Status Append(StateDictBuilder* native) const {
+  absl::Status Append(StateDictBuilder* native) {
     for (const std::string& name : order_) {
-      const Layer& layer = layers_.at(name);
+      Layer& layer = layers_.at(name);
       for (int role = 0; role < kRoles; ++role) {
         absl::StatusOr<std::optional<Tensor>> tensor =
             Merge(layer, static_cast<Role>(role));
@@ -198,17 +195,21 @@ class LoraCollector {
     return it->second;
   }
 
-  absl::StatusOr<std::optional<Tensor>> Merge(const Layer& layer,
-                                              Role role) const {
-    const std::vector<Tensor>& gate = layer.experts[role][0];  // or down
-    const std::vector<Tensor>& up = layer.experts[role][1];
-    if (gate.empty() && up.empty()) return layer.whole[role];
+  absl::StatusOr<std::optional<Tensor>> Merge(Layer& layer, Role role) const {
+    ExpertMembers& gate = layer.experts[role][0];  // or down
+    ExpertMembers& up = layer.experts[role][1];
+    if (gate.size() + up.size() == 0) return layer.whole[role];
+    if (layer.whole[role].has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "found \"", kWrapperNames[role],
+          "\" beside matrices of single experts, expected one of the two"));
+    }
     WINDLASS_RETURN_IF_ERROR(
         CheckComplete(gate, role < kDownA ? "gate_proj" : "down_proj"));
     if (role < kDownA) WINDLASS_RETURN_IF_ERROR(CheckComplete(up, "up_proj"));
     if (role != kGateAndUpB) {
       // Gate and up have one A between them; the gate's is taken.
-      WINDLASS_ASSIGN_OR_RETURN(Tensor merged, Stack(gate));
+      WINDLASS_ASSIGN_OR_RETURN(Tensor merged, Stack(gate.Tensors()));
       return std::optional<Tensor>(std::move(merged));
     }
     std::vector<Tensor> both;
@@ -221,19 +222,17 @@ class LoraCollector {
     return std::optional<Tensor>(std::move(merged));
   }
 
-  absl::Status CheckComplete(const std::vector<Tensor>& experts,
+  absl::Status CheckComplete(ExpertMembers& experts,
                              absl::string_view projection) const {
-    for (int64_t expert = 0; expert < moe_.experts; ++expert) {
-      if (!experts.empty() && experts[expert].source() != nullptr) continue;
-      return absl::InvalidArgumentError(absl::StrCat(
-          "found no ", projection, " of expert ", expert, ", expected ",
-          moe_.experts, " experts (", moe_.experts_field, ")"));
-    }
-    return absl::OkStatus();
+    WINDLASS_RETURN_IF_ERROR(experts.Sort());
+    const std::vector<int64_t> missing = experts.Missing(0, moe_.experts, 1);
+    if (missing.empty()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found no ", projection, " of expert ", missing[0], ", expected ",
+        moe_.experts, " experts (", moe_.experts_field, ")"));
   }
 
   const MoeOptions& moe_;
-  const int64_t tensors_;
   std::vector<std::string> order_;
   absl::flat_hash_map<std::string, Layer> layers_;
 };
@@ -243,7 +242,7 @@ class LoraCollector {
 absl::StatusOr<StateDict> ExpertLoraStep::FromHf(const StateDict& hf,
                                                  const FromHfOptions&) const {
   StateDictBuilder native;
-  LoraCollector lora(moe_, static_cast<int64_t>(hf.size()));
+  LoraCollector lora(moe_);
   for (const auto& [name, tensor] : hf) {
     const absl::StatusOr<bool> taken = lora.Add(name, tensor);
     if (!taken.ok()) {
@@ -268,6 +267,13 @@ absl::Status ExpertLoraStep::ToHf(const NamedTensor& native,
     return absl::InvalidArgumentError(absl::StrCat(
         "found ", native.tensor.ToString(), ", expected ", moe_.experts,
         " experts in dimension 0 (", moe_.experts_field, ")"));
+  }
+  const uint64_t both = uint64_t{2} * moe_.intermediate;
+  if (key->role == kGateAndUpB &&
+      static_cast<uint64_t>(native.tensor.shape()[2]) != both) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", native.tensor.ToString(), ", expected ", both,
+                     " in dimension 2 (", moe_.intermediate_field, ")"));
   }
   if (param_wrapper_ && !options.v4_compatible) {
     WINDLASS_ASSIGN_OR_RETURN(Tensor wrapper,
@@ -296,11 +302,6 @@ absl::Status ExpertLoraStep::ToHf(const NamedTensor& native,
     Tensor up = matrix;
     if (key->role == kGateAndUpB) {
       const int64_t width = moe_.intermediate;
-      if (width > matrix.shape()[1]) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "found ", native.tensor.ToString(), ", expected 2 x ", width,
-            " in dimension 2 (", moe_.intermediate_field, ")"));
-      }
       WINDLASS_ASSIGN_OR_RETURN(gate, Slice(matrix, 1, 0, width));
       WINDLASS_ASSIGN_OR_RETURN(up, Slice(matrix, 1, width, 2 * width));
     }

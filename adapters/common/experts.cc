@@ -11,8 +11,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "re2/re2.h"
+#include "windlass/adapters/common/expert_members.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
@@ -24,6 +26,9 @@ constexpr absl::string_view kSegment = ".mlp.experts.";
 constexpr absl::string_view kGateAndUp = ".mlp.experts.gate_and_up_projs";
 constexpr absl::string_view kDown = ".mlp.experts.down_projs";
 constexpr absl::string_view kScale = "_scale_inv";
+
+// How many missing tensors a message names.
+constexpr size_t kNamedMissing = 5;
 
 enum Projection { kGateProj, kUpProj, kDownProj, kProjections };
 constexpr absl::string_view kWeightEndings[] = {
@@ -80,10 +85,7 @@ class ExpertGroup {
  public:
   ExpertGroup(const MoeOptions& moe, std::string layer, int64_t begin,
               int64_t end)
-      : moe_(moe), layer_(std::move(layer)), begin_(begin), end_(end) {
-    for (auto& tensors : tensors_) tensors.resize(end - begin);
-    for (auto& names : names_) names.resize(end - begin);
-  }
+      : moe_(moe), layer_(std::move(layer)), begin_(begin), end_(end) {}
 
   // The tensor, checked and cast.
   absl::Status Add(const ExpertKey& key, absl::string_view name,
@@ -94,17 +96,9 @@ class ExpertGroup {
     // Transposing after the cast keeps both in one pass over the bytes.
     absl::StatusOr<Tensor> transposed = Transpose(*cast);
     if (!transposed.ok()) return Annotate(transposed.status(), Quoted(name));
-    Tensor& place = tensors_[key.projection][key.expert - begin_];
-    absl::string_view& known = names_[key.projection][key.expert - begin_];
-    if (place.source() != nullptr) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("tensors \"", known, "\" and \"", name,
-                       "\" would both be expert ", key.expert));
-    }
-    place = *std::move(transposed);
-    known = name;
-    ++count_[key.projection];
-    return absl::OkStatus();
+    ExpertMembers& members = members_[key.projection];
+    members.Add(key.expert, name, *std::move(transposed));
+    return members.size() < end_ - begin_ ? absl::OkStatus() : members.Sort();
   }
 
   // Whether the last tensor of the grouped one that `projection` belongs to has
@@ -116,13 +110,14 @@ class ExpertGroup {
 
   absl::StatusOr<NamedTensor> Merge(Projection projection) const {
     if (projection == kDownProj) {
-      WINDLASS_ASSIGN_OR_RETURN(Tensor down, Stack(tensors_[kDownProj]));
+      WINDLASS_ASSIGN_OR_RETURN(Tensor down,
+                                Stack(members_[kDownProj].Tensors()));
       return NamedTensor{absl::StrCat(layer_, ".down_projs"), std::move(down)};
     }
     std::vector<Tensor> experts;
     experts.reserve(end_ - begin_);
     for (int64_t i = 0; i < end_ - begin_; ++i) {
-      const Tensor parts[] = {tensors_[kGateProj][i], tensors_[kUpProj][i]};
+      const Tensor parts[] = {members_[kGateProj][i], members_[kUpProj][i]};
       WINDLASS_ASSIGN_OR_RETURN(Tensor expert, Concat(parts, 1));
       experts.push_back(std::move(expert));
     }
@@ -131,20 +126,24 @@ class ExpertGroup {
                        std::move(merged)};
   }
 
-  // Names of the tensors that have not come.
-  void AppendMissing(std::vector<std::string>* missing) const {
-    for (int64_t i = 0; i < end_ - begin_; ++i) {
-      for (int projection = 0; projection < kProjections; ++projection) {
-        if (tensors_[projection][i].source() != nullptr) continue;
-        missing->push_back(
-            HfName(layer_, begin_ + i, static_cast<Projection>(projection)));
+  // Counts the tensors that have not come, and names the first few.
+  absl::Status FindMissing(int64_t* count, std::vector<std::string>* names) {
+    for (int projection = 0; projection < kProjections; ++projection) {
+      ExpertMembers& members = members_[projection];
+      WINDLASS_RETURN_IF_ERROR(members.Sort());
+      *count += end_ - begin_ - members.size();
+      for (int64_t expert :
+           members.Missing(begin_, end_, kNamedMissing - names->size())) {
+        names->push_back(
+            HfName(layer_, expert, static_cast<Projection>(projection)));
       }
     }
+    return absl::OkStatus();
   }
 
  private:
   bool Full(Projection projection) const {
-    return count_[projection] == end_ - begin_;
+    return members_[projection].size() == end_ - begin_;
   }
 
   absl::Status Check(const ExpertKey& key, absl::string_view name,
@@ -176,20 +175,23 @@ class ExpertGroup {
   const int64_t begin_;
   const int64_t end_;
   int64_t hidden_ = -1;
-  std::vector<Tensor> tensors_[kProjections];
-  std::vector<absl::string_view> names_[kProjections];  // as they came
-  int64_t count_[kProjections] = {0, 0, 0};
+  ExpertMembers members_[kProjections];
 };
 
-absl::Status MissingExperts(std::vector<std::string> missing) {
-  std::string names;
-  for (size_t i = 0; i < std::min<size_t>(missing.size(), 5); ++i) {
-    absl::StrAppend(&names, i == 0 ? "" : ", ", "\"", missing[i], "\"");
+absl::Status CheckComplete(const MoeOptions& moe,
+                           std::map<std::string, ExpertGroup>* groups) {
+  int64_t count = 0;
+  std::vector<std::string> names;
+  for (auto& [layer, group] : *groups) {
+    WINDLASS_RETURN_IF_ERROR(group.FindMissing(&count, &names));
   }
+  if (count == 0) return absl::OkStatus();
+  const int64_t more = count - static_cast<int64_t>(names.size());
   return absl::InvalidArgumentError(absl::StrCat(
-      "expert weights are missing: found no ", names,
-      missing.size() > 5 ? absl::StrCat(" and ", missing.size() - 5, " more")
-                         : ""));
+      "expert weights are missing: found no \"", absl::StrJoin(names, "\", \""),
+      "\"", more > 0 ? absl::StrCat(" and ", more, " more") : "",
+      ", expected those of ", moe.experts, " experts (", moe.experts_field,
+      ")"));
 }
 
 // What a tensor of experts is that no rule takes, as its name tells.
@@ -300,9 +302,7 @@ absl::StatusOr<StateDict> ExpertsStep::FromHf(
     WINDLASS_RETURN_IF_ERROR(
         native.Add(std::move(merged.name), std::move(merged.tensor), name));
   }
-  std::vector<std::string> missing;
-  for (const auto& [name, group] : groups) group.AppendMissing(&missing);
-  if (!missing.empty()) return MissingExperts(std::move(missing));
+  WINDLASS_RETURN_IF_ERROR(CheckComplete(moe_, &groups));
   for (const auto& [layer, router] : routers) {
     if (groups.count(layer) > 0) continue;
     return absl::InvalidArgumentError(absl::StrCat(
@@ -335,7 +335,7 @@ absl::Status ExpertsStep::ToHf(const NamedTensor& native,
   const Tensor& grouped = native.tensor;
   const int64_t inner = is_down ? 1 : 2;
   if (grouped.rank() != 3 || grouped.shape()[0] != end - begin ||
-      grouped.bytes() == 0) {
+      (grouped.bytes() == 0 && begin < end)) {
     return absl::InvalidArgumentError(
         absl::StrCat("found ", grouped.ToString(), ", expected ", end - begin,
                      " experts in dimension 0 (", moe_.experts_field, ")"));

@@ -166,13 +166,15 @@ float DecodeF16(uint16_t code) {
   return FromBits(sign | (magnitude < 0x7C00 ? Bits(finite) : special));
 }
 
-// The same for F8_E4M3, whose one code for NaN (but for its sign) has all bits
-// set.
+// F8_E4M3, whose one code for NaN (but for its sign) has all bits set. What a
+// code's bits are as if it were normal, n, is right from 2^-6 on; below it,
+// 2 n - 2^-6 is, which is smaller there: without a subnormal F32, which
+// processors are slow at.
 float DecodeE4M3(uint8_t code) {
-  const uint32_t magnitude = code & 0x7F;
   const uint32_t sign = static_cast<uint32_t>(code & 0x80) << 24;
-  const float finite = FromBits(magnitude << 20) * FromBits(0x7B800000);
-  return FromBits(sign | (magnitude < 0x7F ? Bits(finite) : 0x7FC00000));
+  const float normal = FromBits(((uint32_t{code} & 0x7F) << 20) + (120u << 23));
+  const float value = std::min(normal, 2 * normal - FromBits(121u << 23));
+  return FromBits(sign | (normal == 480.0f ? 0x7FC00000 : Bits(value)));
 }
 
 template <typename T, typename EncodeFn>

@@ -13,6 +13,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/core/byte_source.h"
+#include "windlass/core/dequantize.h"
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/tests/testing/status_matchers.h"
@@ -68,7 +69,39 @@ std::vector<Named> Operations(int64_t m, int64_t n) {
   const Tensor quantised[] = {Transpose(fp8).value(), Transpose(fp8).value()};
   const Tensor grouped = Sparse(DType::kBF16, {2, n, 2 * m});
   const Tensor one = Select(grouped, 1).value();
-  return {{"cast", f32},
+  // Codes of four bits need an even number in a row, INT4 groups of 32.
+  const int64_t even = std::max<int64_t>(n / 32 * 32, 32);
+  const Tensor mxfp8 = Dequantize(Sparse(DType::kF8E4M3, {m, n}),
+                                  Sparse(DType::kU8, {m, (n + 31) / 32}),
+                                  MxFp8Format(), DType::kBF16)
+                           .value();
+  const Tensor fp4 = Dequantize(Sparse(DType::kU8, {m, even / 2}),
+                                Sparse(DType::kU8, {m, even / 32}),
+                                MxFp4Format(), DType::kBF16)
+                         .value();
+  const Tensor int4 = Dequantize(Sparse(DType::kI32, {m, even / 8}),
+                                 Sparse(DType::kF16, {m, even / 32}),
+                                 Int4Format(32), DType::kBF16)
+                          .value();
+  const Int4Tensors packed =
+      QuantizeInt4(Transpose(Sparse(DType::kBF16, {even, m})).value()).value();
+  const Tensor two[] = {Transpose(fp4).value(), Transpose(fp4).value()};
+  return {{"MXFP8", mxfp8},
+          {"MXFP8, transposed", Transpose(mxfp8).value()},
+          {"MXFP4", fp4},
+          {"merge of MXFP4", Stack({Concat(two, 1).value()}).value()},
+          {"INT4", int4},
+          {"INT4, transposed", Transpose(int4).value()},
+          {"to INT4", packed.packed},
+          {"scales of INT4", packed.scales},
+          {"scale of each row",
+           MulOuter(turned, Sparse(DType::kBF16, {n})).value()},
+          {"interleave of rows", Interleave(bf16, 0).value()},
+          {"deinterleave of rows", Deinterleave(turned, 1).value()},
+          {"interleave of a transpose", Interleave(turned, 1).value()},
+          {"pad", Pad(turned, 1, m + 100).value()},
+          {"fill", Fill(DType::kBF16, {m, n}, 1).value()},
+          {"cast", f32},
           {"transpose", turned},
           {"transpose of a cast", turned_f32},
           {"cast of a transpose", Cast(turned, DType::kF32).value()},
@@ -114,8 +147,8 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, BoundedMemoryTest,
     ::testing::Values(std::make_pair(768, 2048), std::make_pair(2048, 7168),
                       std::make_pair(14336, 4096), std::make_pair(8192, 8192),
-                      std::make_pair(4, 4'000'000),
-                      std::make_pair(4'000'000, 4)),
+                      std::make_pair(4, 40'000'000),
+                      std::make_pair(40'000'000, 4)),
     [](const auto& info) {
       return absl::StrCat(info.param.first, "x", info.param.second);
     });

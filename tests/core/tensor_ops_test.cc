@@ -24,37 +24,6 @@ std::string At(const std::string& bytes, int64_t index, int64_t size) {
   return bytes.substr(index * size, size);
 }
 
-// Reads a tensor by random regions of whole elements, and compares each with
-// the bytes that ReadAll gives.
-void ExpectRegionsAgree(const Tensor& tensor, std::mt19937* random) {
-  const std::string all = Bytes(tensor);
-  const int64_t element = DTypeBytes(tensor.dtype());
-  const int64_t count = all.size() / element;
-  for (int i = 0; i < 200; ++i) {
-    Region region;
-    const int64_t begin = (*random)() % count;
-    const int64_t width =
-        1 + (*random)() % std::min<int64_t>(count - begin, 40);
-    const int64_t stride = width + (*random)() % 30;
-    const int64_t rows =
-        1 + (*random)() %
-                std::min<int64_t>(20, (count - begin - width) / stride + 1);
-    region.offset = begin * element;
-    region.row_bytes = width * element;
-    region.rows = rows;
-    region.stride = stride * element;
-    const int64_t to_stride = region.row_bytes + (*random)() % 3 * element;
-    std::string out(rows * to_stride, '\xAA');
-    ASSERT_OK(tensor.source()->Read(region, &out[0], to_stride));
-    for (int64_t row = 0; row < rows; ++row) {
-      ASSERT_EQ(
-          out.substr(row * to_stride, region.row_bytes),
-          all.substr(region.offset + row * region.stride, region.row_bytes))
-          << tensor.ToString() << " row " << row << " of " << rows;
-    }
-  }
-}
-
 class TensorOpsTest : public ::testing::Test {
  protected:
   std::mt19937 random_{7};
@@ -199,6 +168,68 @@ TEST_F(TensorOpsTest, MergedExpertsFollowTheFormula) {
   EXPECT_EQ(Bytes(back), Bytes(expected));
 }
 
+TEST_F(TensorOpsTest, InterleaveTakesTheHalvesInTurn) {
+  for (DType dtype : {DType::kU8, DType::kBF16, DType::kF32}) {
+    const Tensor in = RandomTensor(dtype, {4, 6, 10}, &random_);
+    const std::string a = Bytes(in);
+    const int size = DTypeBytes(dtype);
+    for (int dim = 0; dim < 3; ++dim) {
+      ASSERT_OK_AND_ASSIGN(const Tensor out, Interleave(in, dim));
+      EXPECT_EQ(out.shape(), in.shape());
+      const std::string b = Bytes(out);
+      const int64_t half = in.shape()[dim] / 2;
+      for (int64_t i = 0; i < 4 * 6 * 10; ++i) {
+        Shape at = {i / 60, i / 10 % 6, i % 10};
+        // out[2j] = in[j], out[2j + 1] = in[half + j]
+        at[dim] = at[dim] / 2 + at[dim] % 2 * half;
+        ASSERT_EQ(At(b, i, size),
+                  At(a, (at[0] * 6 + at[1]) * 10 + at[2], size));
+      }
+      ASSERT_OK_AND_ASSIGN(const Tensor back, Deinterleave(out, dim));
+      EXPECT_EQ(Bytes(back), a);
+      ExpectRegionsAgree(out, &random_);
+      ExpectRegionsAgree(back, &random_);
+    }
+  }
+}
+
+TEST_F(TensorOpsTest, PadAppendsZerosThatSliceTakesOff) {
+  const Tensor in = RandomTensor(DType::kF32, {3, 5}, &random_);
+  for (int dim = 0; dim < 2; ++dim) {
+    ASSERT_OK_AND_ASSIGN(const Tensor out, Pad(in, dim, 128));
+    EXPECT_EQ(out.shape()[dim], 128);
+    const int64_t had = in.shape()[dim];
+    ASSERT_OK_AND_ASSIGN(const Tensor back, Slice(out, dim, 0, had));
+    EXPECT_EQ(Bytes(back), Bytes(in));
+    ASSERT_OK_AND_ASSIGN(const Tensor rest, Slice(out, dim, had, 128));
+    EXPECT_EQ(Bytes(rest), std::string(rest.bytes(), '\0'));
+    ExpectRegionsAgree(out, &random_);
+  }
+  ASSERT_OK_AND_ASSIGN(const Tensor same, Pad(in, 0, 3));
+  EXPECT_EQ(same.source(), in.source());
+}
+
+TEST_F(TensorOpsTest, FillIsOneValueEverywhere) {
+  const struct {
+    DType dtype;
+    double value;
+    std::string element;
+  } kCases[] = {
+      {DType::kBF16, 1, std::string("\x80\x3F", 2)},
+      {DType::kF32, -2.5, std::string("\0\0\x20\xC0", 4)},
+      {DType::kU8, 127, "\x7F"},
+      {DType::kI64, 0, std::string(8, '\0')},
+  };
+  for (const auto& c : kCases) {
+    ASSERT_OK_AND_ASSIGN(const Tensor out, Fill(c.dtype, {3, 2}, c.value));
+    std::string expected;
+    for (int i = 0; i < 6; ++i) expected += c.element;
+    EXPECT_EQ(Bytes(out), expected);
+    ExpectRegionsAgree(out, &random_);
+    EXPECT_TRUE(out.source()->VisitInputs([](const Extent&) { return false; }));
+  }
+}
+
 TEST_F(TensorOpsTest, DequantizeMultipliesEachBlockByItsScale) {
   for (DType scale_dtype : {DType::kF32, DType::kBF16, DType::kF8E8M0}) {
     constexpr int64_t kM = 200, kN = 300;
@@ -281,6 +312,14 @@ TEST_F(TensorOpsTest, RefusesWhatDoesNotFit) {
   const Tensor ranks[] = {matrix, row};
   EXPECT_THAT(Concat(ranks, 0), StatusIs(invalid, HasSubstr("[6]")));
   EXPECT_THAT(Select(matrix, 4), StatusIs(invalid, HasSubstr("[4, 5)")));
+  EXPECT_THAT(Pad(matrix, 1, 5), StatusIs(invalid, HasSubstr("[4, 6]")));
+  EXPECT_THAT(Interleave(row, 1), StatusIs(invalid, HasSubstr("[6]")));
+  EXPECT_THAT(Deinterleave(RandomTensor(DType::kU8, {3}, &random_), 0),
+              StatusIs(invalid, HasSubstr("even")));
+  EXPECT_THAT(Fill(DType::kI32, {2}, 1), StatusIs(invalid, HasSubstr("I32")));
+  EXPECT_THAT(Fill(DType::kU8, {2}, 256), StatusIs(invalid, HasSubstr("256")));
+  EXPECT_THAT(DequantizeBlocks(matrix, matrix, 0, DType::kBF16),
+              StatusIs(invalid, HasSubstr("block 0")));
   EXPECT_THAT(DequantizeBlocks(matrix, matrix, 128, DType::kBF16),
               StatusIs(invalid, HasSubstr("expected scales [1, 1]")));
 }

@@ -1,8 +1,11 @@
 #include "windlass/tests/testing/tensors.h"
 
+#include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "windlass/tests/testing/status_matchers.h"
 
 namespace windlass {
 
@@ -65,6 +68,35 @@ std::string Difference(const StateDict& found, const StateDict& expected) {
   }
   if (it != found.end()) return absl::StrCat("too many from ", it->name, " on");
   return "";
+}
+
+void ExpectRegionsAgree(const Tensor& tensor, std::mt19937* random) {
+  const std::string all = ReadAll(tensor).value();
+  const int64_t element = DTypeBytes(tensor.dtype());
+  const int64_t count = all.size() / element;
+  for (int i = 0; i < 200; ++i) {
+    Region region;
+    const int64_t begin = (*random)() % count;
+    const int64_t width =
+        1 + (*random)() % std::min<int64_t>(count - begin, 40);
+    const int64_t stride = width + (*random)() % 30;
+    const int64_t rows =
+        1 + (*random)() %
+                std::min<int64_t>(20, (count - begin - width) / stride + 1);
+    region.offset = begin * element;
+    region.row_bytes = width * element;
+    region.rows = rows;
+    region.stride = stride * element;
+    const int64_t to_stride = region.row_bytes + (*random)() % 3 * element;
+    std::string out(rows * to_stride, '\xAA');
+    ASSERT_OK(tensor.source()->Read(region, &out[0], to_stride));
+    for (int64_t row = 0; row < rows; ++row) {
+      ASSERT_EQ(
+          out.substr(row * to_stride, region.row_bytes),
+          all.substr(region.offset + row * region.stride, region.row_bytes))
+          << tensor.ToString() << " row " << row << " of " << rows;
+    }
+  }
 }
 
 }  // namespace windlass

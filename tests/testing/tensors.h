@@ -41,6 +41,10 @@ StateDict Sorted(const StateDict& dict);
 // shapes and bytes; else what differs first.
 std::string Difference(const StateDict& found, const StateDict& expected);
 
+// Reads a tensor by random regions of whole elements, and expects of each the
+// bytes that ReadAll gives. Dtypes of whole bytes.
+void ExpectRegionsAgree(const Tensor& tensor, std::mt19937* random);
+
 }  // namespace windlass
 
 #endif  // WINDLASS_TESTS_TESTING_TENSORS_H_

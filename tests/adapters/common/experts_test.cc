@@ -1,5 +1,6 @@
 #include "windlass/adapters/common/experts.h"
 
+#include <limits>
 #include <random>
 #include <string>
 #include <utility>
@@ -106,6 +107,63 @@ TEST_F(ExpertsTest, RefusesAnExpertThatTheConfigDoesNotKnow) {
                                        HasSubstr("\"num_experts\""))));
 }
 
+TEST_F(ExpertsTest, RefusesTwoSpellingsOfOneExpert) {
+  for (const char* spelling : {"01", "0000001"}) {
+    for (const char* projection : {"gate_proj", "down_proj"}) {
+      const std::string other = absl::StrCat(
+          "model.layers.0.mlp.experts.", spelling, ".", projection, ".weight");
+      const Shape shape = projection[0] == 'd' ? Shape{6, 4} : Shape{4, 6};
+      // Beside a whole layer, and where the count alone would fit.
+      for (const std::string& without : {std::string(), Name(2, projection)}) {
+        StateDict hf = Layer(without);
+        ASSERT_OK(
+            hf.Insert(other, RandomTensor(DType::kBF16, shape, &random_)));
+        EXPECT_THAT(
+            step_.FromHf(hf, {}),
+            StatusIs(absl::StatusCode::kAlreadyExists,
+                     AllOf(HasSubstr(Name(1, projection)), HasSubstr(other))));
+      }
+    }
+  }
+}
+
+TEST_F(ExpertsTest, RefusesAnExpertThatIsNoNumberOfDigits) {
+  for (const char* spelling : {"+1", "-1", " 1", "99999999999999999999"}) {
+    StateDict hf = Layer();
+    ASSERT_OK(hf.Insert(absl::StrCat("model.layers.0.mlp.experts.", spelling,
+                                     ".gate_proj.weight"),
+                        RandomTensor(DType::kBF16, {4, 6}, &random_)));
+    EXPECT_THAT(step_.FromHf(hf, {}), StatusIs(kInvalid, HasSubstr(spelling)));
+  }
+}
+
+TEST_F(ExpertsTest, NumbersOfTheConfigReserveNothing) {
+  MoeOptions moe = TestMoe();
+  for (int64_t experts : {int64_t{1000000000}, int64_t{1} << 62}) {
+    moe.experts = experts;
+    EXPECT_THAT(ExpertsStep(moe).FromHf(Layer(), {}),
+                StatusIs(kInvalid, AllOf(HasSubstr(Name(0, "gate_proj")),
+                                         HasSubstr("num_experts"))));
+  }
+  // A tensor without a byte claims them as well.
+  moe.experts = 1000000000;
+  std::vector<NamedTensor> out;
+  EXPECT_THAT(ExpertsStep(moe).ToHf(
+                  {"layers.0.mlp.experts.down_projs",
+                   RandomTensor(DType::kBF16, {1000000000, 4, 0}, &random_)},
+                  {}, &out),
+              StatusIs(kInvalid, HasSubstr("[1000000000, 4, 0]")));
+  moe = TestMoe();
+  moe.intermediate = std::numeric_limits<int64_t>::max();
+  EXPECT_THAT(ExpertsStep(moe).FromHf(Layer(), {}),
+              StatusIs(kInvalid, HasSubstr("moe_intermediate_size")));
+  EXPECT_THAT(
+      ExpertsStep(moe).ToHf({"layers.0.mlp.experts.gate_and_up_projs",
+                             RandomTensor(DType::kBF16, {3, 6, 8}, &random_)},
+                            {}, &out),
+      StatusIs(kInvalid, HasSubstr("moe_intermediate_size")));
+}
+
 TEST_F(ExpertsTest, RefusesShapesThatDoNotFitTheConfig) {
   StateDict hf = Layer(Name(2, "down_proj"));
   ASSERT_OK(hf.Insert(Name(2, "down_proj"),
@@ -140,16 +198,6 @@ TEST_F(ExpertsTest, HoldsTheConfigsNumbersAgainstTheTensors) {
       RandomTensor(DType::kBF16, {1'000'000'000, 0, 8}, &random_)};
   moe.intermediate = 4;
   EXPECT_THAT(ExpertsStep(moe).ToHf(empty, {}, &hf), StatusIs(kInvalid, _));
-}
-
-TEST_F(ExpertsTest, RefusesTwoSpellingsOfOneExpert) {
-  StateDict hf = Layer(Name(2, "up_proj"));
-  const std::string twice = "model.layers.0.mlp.experts.01.gate_proj.weight";
-  ASSERT_OK(hf.Insert(twice, RandomTensor(DType::kBF16, {4, 6}, &random_)));
-  EXPECT_THAT(
-      step_.FromHf(hf, {}),
-      StatusIs(absl::StatusCode::kAlreadyExists,
-               AllOf(HasSubstr(Name(1, "gate_proj")), HasSubstr(twice))));
 }
 
 // What is an expert's and is not taken must not pass by unseen.
@@ -323,6 +371,52 @@ TEST_F(ExpertLoraTest, RefusesAnIncompleteSet) {
   EXPECT_THAT(step.FromHf(hf, {}),
               StatusIs(kInvalid, AllOf(HasSubstr("lora_gate_and_up_B"),
                                        HasSubstr("up_proj of expert 1"))));
+}
+
+TEST_F(ExpertLoraTest, RefusesTwoSpellingsOfOneExpert) {
+  const ExpertLoraStep step(TestMoe(), false);
+  const std::string layer = "base_model.model.model.layers.0.mlp.experts.";
+  for (const char* spelling : {"02", "+2"}) {
+    StateDict hf = ToHf(step, true);
+    const std::string other =
+        absl::StrCat(layer, spelling, ".down_proj.lora_A.weight");
+    ASSERT_OK(hf.Insert(other, RandomTensor(DType::kF32, {2, 4}, &random_)));
+    const auto code =
+        spelling[0] == '+' ? kInvalid : absl::StatusCode::kAlreadyExists;
+    EXPECT_THAT(step.FromHf(hf, {}), StatusIs(code, HasSubstr(other)));
+  }
+}
+
+TEST_F(ExpertLoraTest, NumbersOfTheConfigReserveNothing) {
+  MoeOptions moe = TestMoe();
+  moe.experts = int64_t{1} << 62;
+  const StateDict hf = ToHf(ExpertLoraStep(TestMoe(), false), true);
+  EXPECT_THAT(ExpertLoraStep(moe, false).FromHf(hf, {}),
+              StatusIs(kInvalid, AllOf(HasSubstr("gate_proj of expert 3"),
+                                       HasSubstr("num_experts"))));
+  moe.experts = 1000000000;
+  std::vector<NamedTensor> out;
+  EXPECT_THAT(
+      ExpertLoraStep(moe, false)
+          .ToHf({"layers.0.mlp.experts.lora_down_A",
+                 RandomTensor(DType::kF32, {1000000000, 4, 0}, &random_)},
+                {}, &out),
+      StatusIs(kInvalid, HasSubstr("[1000000000, 4, 0]")));
+}
+
+TEST_F(ExpertLoraTest, RefusesWhatTheConfigDoesNotExplain) {
+  std::vector<NamedTensor> out;
+  EXPECT_THAT(ExpertLoraStep(TestMoe(), false)
+                  .ToHf({"layers.0.mlp.experts.lora_gate_and_up_B",
+                         RandomTensor(DType::kF32, {3, 2, 10}, &random_)},
+                        {}, &out),
+              StatusIs(kInvalid, HasSubstr("moe_intermediate_size")));
+  StateDict both = ToHf(ExpertLoraStep(TestMoe(), false), true);
+  ASSERT_OK(
+      both.Insert("base_model.model.model.layers.0.mlp.experts.lora_B.weight",
+                  RandomTensor(DType::kF32, {4, 6}, &random_)));
+  EXPECT_THAT(ExpertLoraStep(TestMoe(), false).FromHf(both, {}),
+              StatusIs(kInvalid, HasSubstr("lora_down_A")));
 }
 
 TEST_F(ExpertLoraTest, RefusesARankThatDoesNotDivide) {

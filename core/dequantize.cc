@@ -1,0 +1,387 @@
+#include "windlass/core/dequantize.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "windlass/core/kernels/float_convert.h"
+#include "windlass/core/rectangle.h"
+#include "windlass/core/status_macros.h"
+
+namespace windlass {
+namespace {
+
+// Elements that are unpacked at a time.
+constexpr int64_t kTileElements = kScratchBytes / 4;
+
+// Elements of four bits in one of the codes' elements; 1 for floats.
+int64_t PackedIn(ElementCode element, DType dtype) {
+  return element == ElementCode::kFloat ? 1 : DTypeBits(dtype) / 4;
+}
+
+bool MayHold(ElementCode element, DType dtype) {
+  if (element == ElementCode::kFloat) return IsConvertible(dtype);
+  return dtype == DType::kU8 || dtype == DType::kI8 || dtype == DType::kI32 ||
+         dtype == DType::kF4;
+}
+
+bool MayHold(ScaleCode scale, DType dtype) {
+  if (scale == ScaleCode::kFloat) return IsConvertible(dtype);
+  return dtype == DType::kU8 || dtype == DType::kF8E8M0;
+}
+
+// A shape's dimensions that are not 1.
+Shape WithoutOnes(const Shape& shape) {
+  Shape kept;
+  for (int64_t extent : shape) {
+    if (extent != 1) kept.push_back(extent);
+  }
+  return kept;
+}
+
+// The scales of a tensor's rows, which are the indices of all its dimensions
+// but the last.
+class Grid {
+ public:
+  Grid(const Shape& shape, const Shape& blocks)
+      : shape_(shape), blocks_(blocks) {}
+
+  // The row of scales that a row of elements has. From a row to the next it
+  // stays, or is the next, or goes back.
+  int64_t RowOf(int64_t row) const {
+    int64_t scale_row = 0;
+    int64_t size = 1;
+    for (size_t dim = shape_.size() - 1; dim-- > 0;) {
+      scale_row += row % shape_[dim] / blocks_[dim] * size;
+      size *= (shape_[dim] + blocks_[dim] - 1) / blocks_[dim];
+      row /= shape_[dim];
+    }
+    return scale_row;
+  }
+
+  int64_t cols() const { return shape_.back(); }
+  int64_t block() const { return blocks_.back(); }
+  int64_t scale_cols() const { return (cols() + block() - 1) / block(); }
+
+ private:
+  const Shape shape_;
+  const Shape blocks_;
+};
+
+class DequantizeSource : public TensorSource {
+ public:
+  DequantizeSource(const Tensor& codes, const Tensor& scales, ElementCode code,
+                   ScaleCode scale, DType dtype, Grid grid)
+      : codes_(codes),
+        scales_(scales),
+        code_(code),
+        scale_(scale),
+        dtype_(dtype),
+        grid_(std::move(grid)),
+        packed_(PackedIn(code, codes.dtype())) {}
+
+  absl::Status Read(const Region& region, char* to,
+                    int64_t to_stride) const override {
+    const int64_t size = DTypeBytes(dtype_);
+    return ForEachRectangle(
+        region, grid_.cols() * size, to, to_stride,
+        [&](const Rectangle& all) -> absl::Status {
+          const int64_t all_cols = all.col_bytes / size;
+          const int64_t most_rows =
+              std::max<int64_t>(kTileElements / all_cols, 1);
+          for (int64_t done = 0; done < all.rows;) {
+            const int64_t rows = RowsInOrder(
+                all.row + done, std::min(most_rows, all.rows - done));
+            for (int64_t col = 0; col < all_cols; col += kTileElements) {
+              WINDLASS_RETURN_IF_ERROR(ReadTile(
+                  all.row + done, rows, all.col / size + col,
+                  std::min(kTileElements, all_cols - col),
+                  all.to + done * all.to_stride + col * size, all.to_stride));
+            }
+            done += rows;
+          }
+          return absl::OkStatus();
+        });
+  }
+
+  bool VisitInputs(Visitor visit) const override {
+    return codes_.source()->VisitInputs(visit) &&
+           scales_.source()->VisitInputs(visit);
+  }
+
+ private:
+  // How many of `most` rows have scales that lie one after the other.
+  int64_t RowsInOrder(int64_t row, int64_t most) const {
+    int64_t last = grid_.RowOf(row);
+    for (int64_t i = 1; i < most; ++i) {
+      const int64_t next = grid_.RowOf(row + i);
+      if (next < last) return i;
+      last = next;
+    }
+    return most;
+  }
+
+  absl::Status ReadTile(int64_t row, int64_t rows, int64_t col, int64_t cols,
+                        char* to, int64_t to_stride) const {
+    // Whole elements of the codes' dtype, and whole bytes.
+    const int64_t unit = std::max<int64_t>(packed_, 2);
+    const int64_t bits =
+        code_ == ElementCode::kFloat ? DTypeBits(codes_.dtype()) : 4;
+    const int64_t begin = col / unit * unit;
+    const int64_t end =
+        std::min((col + cols + unit - 1) / unit * unit, grid_.cols());
+    const int64_t width = (end - begin) * bits / 8;
+    const int64_t stride = grid_.cols() * bits / 8;
+    const auto codes = Scratch(rows * width);
+    WINDLASS_RETURN_IF_ERROR(codes_.source()->Read(
+        Region{row * stride + begin * bits / 8, width, rows, stride},
+        codes.get(), width));
+
+    const int64_t first_scale = grid_.RowOf(row);
+    const int64_t scale_rows = grid_.RowOf(row + rows - 1) - first_scale + 1;
+    const int64_t first_block = col / grid_.block();
+    const int64_t blocks = (col + cols - 1) / grid_.block() + 1 - first_block;
+    std::vector<float> scales(scale_rows * blocks);
+    WINDLASS_RETURN_IF_ERROR(
+        ReadScales(first_scale, scale_rows, first_block, blocks, &scales));
+
+    for (int64_t i = 0; i < rows; ++i) {
+      const int64_t scale_row = grid_.RowOf(row + i) - first_scale;
+      UnpackRow(code_, codes_.dtype(), codes.get() + i * width, col - begin,
+                cols, &scales[scale_row * blocks], col % grid_.block(),
+                grid_.block(), dtype_, to + i * to_stride);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadScales(int64_t row, int64_t rows, int64_t col, int64_t cols,
+                          std::vector<float>* scales) const {
+    const int64_t size = DTypeBytes(scales_.dtype());
+    const int64_t width = grid_.scale_cols() * size;
+    const auto raw = Scratch(rows * cols * size);
+    WINDLASS_RETURN_IF_ERROR(scales_.source()->Read(
+        Region{row * width + col * size, cols * size, rows, width}, raw.get(),
+        cols * size));
+    if (scale_ == ScaleCode::kFloat) {
+      DecodeToF32(scales_.dtype(), raw.get(), rows * cols, scales->data());
+      return absl::OkStatus();
+    }
+    DecodeExponents(reinterpret_cast<const uint8_t*>(raw.get()), rows * cols,
+                    scale_ == ScaleCode::kExponentOrZero, scales->data());
+    if (scale_ == ScaleCode::kExponentInTarget) RoundToTarget(scales);
+    return absl::OkStatus();
+  }
+
+  void RoundToTarget(std::vector<float>* scales) const {
+    std::string rounded(scales->size() * DTypeBytes(dtype_), '\0');
+    EncodeFromF32(dtype_, scales->data(), scales->size(), &rounded[0]);
+    DecodeToF32(dtype_, rounded.data(), scales->size(), scales->data());
+  }
+
+  const Tensor codes_;
+  const Tensor scales_;
+  const ElementCode code_;
+  const ScaleCode scale_;
+  const DType dtype_;
+  const Grid grid_;
+  const int64_t packed_;
+};
+
+constexpr int64_t kInt4Group = 32;
+
+// One of the two tensors that QuantizeInt4 gives; each reads the weight.
+class QuantizeInt4Source : public TensorSource {
+ public:
+  QuantizeInt4Source(const Tensor& weight, bool scales)
+      : weight_(weight), scales_(scales), group_bytes_(scales ? 2 : 16) {}
+
+  absl::Status Read(const Region& region, char* to,
+                    int64_t to_stride) const override {
+    for (int64_t row = 0; row < region.rows; ++row) {
+      WINDLASS_RETURN_IF_ERROR(ReadRange(region.offset + row * region.stride,
+                                         region.row_bytes,
+                                         to + row * to_stride));
+    }
+    return absl::OkStatus();
+  }
+
+  bool VisitInputs(Visitor visit) const override {
+    return weight_.source()->VisitInputs(visit);
+  }
+
+ private:
+  absl::Status ReadRange(int64_t offset, int64_t size, char* to) const {
+    constexpr int64_t kGroups = kTileElements / kInt4Group;
+    std::vector<char> made(kGroups * group_bytes_);
+    while (size > 0) {
+      const int64_t first = offset / group_bytes_;
+      const int64_t skip = offset % group_bytes_;
+      const int64_t groups =
+          std::min(kGroups, (skip + size + group_bytes_ - 1) / group_bytes_);
+      WINDLASS_RETURN_IF_ERROR(MakeGroups(first, groups, made.data()));
+      const int64_t n = std::min(size, groups * group_bytes_ - skip);
+      std::copy_n(made.data() + skip, n, to);
+      offset += n;
+      size -= n;
+      to += n;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status MakeGroups(int64_t first, int64_t groups, char* out) const {
+    const int64_t size = DTypeBytes(weight_.dtype());
+    const int64_t bytes = groups * kInt4Group * size;
+    const auto raw = Scratch(bytes);
+    WINDLASS_RETURN_IF_ERROR(weight_.source()->Read(
+        Region{first * kInt4Group * size, bytes}, raw.get(), bytes));
+    std::vector<float> values(groups * kInt4Group);
+    DecodeToF32(weight_.dtype(), raw.get(), values.size(), values.data());
+    std::vector<char> packed(scales_ ? groups * 16 : 0);
+    std::vector<float> scales(groups);
+    if (!PackInt4(values.data(), groups, scales_ ? packed.data() : out,
+                  scales.data())) {
+      return absl::InvalidArgumentError(
+          "QuantizeInt4: found a weight that is NaN or too large, expected "
+          "numbers whose scale fits F16");
+    }
+    if (scales_) EncodeFromF32(DType::kF16, scales.data(), groups, out);
+    return absl::OkStatus();
+  }
+
+  const Tensor weight_;
+  const bool scales_;
+  const int64_t group_bytes_;
+};
+
+bool IsPromotable(DType dtype) {
+  return dtype == DType::kBF16 || dtype == DType::kF16 || dtype == DType::kF32;
+}
+
+}  // namespace
+
+PackedFormat BlockFormat(int64_t block) {
+  return {ElementCode::kFloat, ScaleCode::kFloat, {block, block}};
+}
+
+PackedFormat PerTensorFormat(int rank) {
+  return {ElementCode::kFloat, ScaleCode::kFloat, Shape(rank, kWholeDimension)};
+}
+
+PackedFormat PerExpertFormat(int rank) {
+  return {ElementCode::kFloat, ScaleCode::kFloat,
+          Shape(std::max(rank - 1, 0), kWholeDimension)};
+}
+
+PackedFormat MxFp8Format() {
+  return {ElementCode::kFloat, ScaleCode::kExponent, {32}};
+}
+
+PackedFormat MxFp4Format() {
+  return {ElementCode::kFp4, ScaleCode::kExponentInTarget, {32}};
+}
+
+PackedFormat DeepSeekFp4Format() {
+  return {ElementCode::kFp4PositiveZero, ScaleCode::kExponentOrZero, {32}};
+}
+
+PackedFormat Int4Format(int64_t group) {
+  return {ElementCode::kInt4, ScaleCode::kFloat, {group}};
+}
+
+absl::StatusOr<Tensor> Dequantize(const Tensor& codes, const Tensor& scales,
+                                  const PackedFormat& format, DType dtype) {
+  const auto refuse = [](const Tensor& found, const auto&... expected) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "Dequantize: found ", found.ToString(), ", expected ", expected...));
+  };
+  if (!IsConvertible(dtype)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("Dequantize: found dtype ", DTypeName(dtype),
+                     " for the result, expected a float of whole bytes"));
+  }
+  if (!MayHold(format.element, codes.dtype())) {
+    return refuse(codes, "a dtype that holds such codes");
+  }
+  if (!MayHold(format.scale, scales.dtype())) {
+    return refuse(scales, "a dtype that holds such scales");
+  }
+  Shape shape = codes.shape();
+  const size_t blocked = format.block.size();
+  if (blocked > shape.size()) {
+    return refuse(codes, blocked, " dimensions or more");
+  }
+  if (shape.empty()) shape.push_back(1);  // computed as a row of one element
+  const int64_t packed = PackedIn(format.element, codes.dtype());
+  if (shape.back() > std::numeric_limits<int64_t>::max() / packed) {
+    return refuse(codes, "fewer elements");
+  }
+  shape.back() *= packed;
+  if (format.element != ElementCode::kFloat && shape.back() % 2 != 0) {
+    return refuse(codes, "rows of whole bytes");
+  }
+  Shape blocks(shape.size(), 1);
+  Shape grid;
+  for (size_t dim = 0; dim < shape.size(); ++dim) {
+    const size_t from_end = shape.size() - dim;
+    if (from_end <= blocked) blocks[dim] = format.block[blocked - from_end];
+    if (blocks[dim] < 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "Dequantize: found blocks of ", ShapeString(format.block)));
+    }
+    if (blocks[dim] == kWholeDimension) {
+      blocks[dim] = std::max<int64_t>(shape[dim], 1);
+      grid.push_back(1);
+    } else {
+      grid.push_back(shape[dim] / blocks[dim] +
+                     (shape[dim] % blocks[dim] != 0 ? 1 : 0));
+    }
+  }
+  if (WithoutOnes(scales.shape()) != WithoutOnes(grid)) {
+    return refuse(scales, "scales ", ShapeString(grid), " for ",
+                  codes.ToString());
+  }
+  WINDLASS_RETURN_IF_ERROR(ByteSize(dtype, shape).status());
+  auto source = std::make_shared<DequantizeSource>(
+      codes, scales, format.element, format.scale, dtype, Grid(shape, blocks));
+  if (codes.rank() == 0) shape.clear();
+  return Tensor(dtype, std::move(shape), std::move(source));
+}
+
+absl::StatusOr<Tensor> MulOuter(const Tensor& tensor, const Tensor& scales) {
+  if (tensor.rank() == 0 || scales.rank() != 1 ||
+      !IsPromotable(tensor.dtype()) || !IsPromotable(scales.dtype())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "MulOuter: found ", tensor.ToString(), " and ", scales.ToString(),
+        ", expected floats of 16 or 32 bits, a scale for each index of the "
+        "outermost dimension"));
+  }
+  const DType dtype =
+      tensor.dtype() == scales.dtype() ? tensor.dtype() : DType::kF32;
+  return Dequantize(tensor, scales, PerExpertFormat(tensor.rank()), dtype);
+}
+
+absl::StatusOr<Int4Tensors> QuantizeInt4(const Tensor& weight) {
+  if (!IsConvertible(weight.dtype()) || weight.rank() == 0 ||
+      weight.shape().back() % kInt4Group != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("QuantizeInt4: found ", weight.ToString(),
+                     ", expected floats of whole bytes, rows of a multiple of ",
+                     kInt4Group));
+  }
+  Shape packed = weight.shape();
+  packed.back() /= 8;
+  Shape scales = weight.shape();
+  scales.back() /= kInt4Group;
+  return Int4Tensors{
+      Tensor(DType::kI32, std::move(packed),
+             std::make_shared<QuantizeInt4Source>(weight, false)),
+      Tensor(DType::kF16, std::move(scales),
+             std::make_shared<QuantizeInt4Source>(weight, true))};
+}
+
+}  // namespace windlass

@@ -156,17 +156,17 @@ absl::Status CheckShape(const std::vector<LayoutDim>& expected,
 
 // Runs an operation; an error names the tensor of those in `names` that it is
 // about, or the first.
-absl::Status Apply(const LayoutOp& op, bool forward, const DeviceMesh& mesh,
-                   const std::vector<absl::string_view>& names,
-                   std::vector<Tensor>* tensors) {
+absl::Status Apply(const LayoutOp& op, bool forward,
+                   const LayoutContext& context, std::vector<Tensor>* tensors) {
+  const std::vector<absl::string_view>& names = context.names;
   const LayoutOp::Function& function = forward ? op.forward : op.backward;
   if (op.takes != 0 || op.gives != 0) {
-    return Annotate(function(mesh, tensors), Quoted(names.front()));
+    return Annotate(function(context, tensors), Quoted(names.front()));
   }
   std::vector<Tensor> one(1);
   for (size_t i = 0; i < tensors->size(); ++i) {
     one[0] = std::move((*tensors)[i]);
-    const absl::Status status = function(mesh, &one);
+    const absl::Status status = function(context, &one);
     if (!status.ok()) {
       return Annotate(status, Quoted(names[i < names.size() ? i : 0]));
     }
@@ -752,7 +752,9 @@ absl::Status TableSink::Merge(Group* group) {
   std::vector<std::vector<Tensor>> columns;
   const size_t step = row.parts();
   std::vector<Tensor> tensors;
-  std::vector<absl::string_view> names(step);
+  LayoutContext context{run_.mesh, {}};
+  std::vector<absl::string_view>& names = context.names;
+  names.resize(step);
   for (size_t i = 0; i < parts.size(); i += step) {
     tensors.clear();
     for (size_t k = 0; k < step; ++k) {
@@ -760,7 +762,7 @@ absl::Status TableSink::Merge(Group* group) {
       names[k] = parts[i + k].item.origin->name;
     }
     for (const LayoutOp& op : row.before) {
-      WINDLASS_RETURN_IF_ERROR(Apply(op, true, run_.mesh, names, &tensors));
+      WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
     }
     columns.resize(tensors.size());
     for (size_t k = 0; k < tensors.size(); ++k) {
@@ -775,7 +777,7 @@ absl::Status TableSink::Merge(Group* group) {
     tensors.push_back(*std::move(stacked));
   }
   for (const LayoutOp& op : row.behind) {
-    WINDLASS_RETURN_IF_ERROR(Apply(op, true, run_.mesh, names, &tensors));
+    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
   }
   return EmitNative(row, group->captures, std::move(tensors), last.origin);
 }
@@ -785,7 +787,8 @@ absl::Status TableSink::Forward(const CompiledRow& row,
                                 const NameCaptures& captures,
                                 std::vector<LayoutItem*> items, Group* group) {
   std::vector<Tensor> tensors;
-  std::vector<absl::string_view> names;
+  LayoutContext context{run_.mesh, {}};
+  std::vector<absl::string_view>& names = context.names;
   Group fresh;
   for (size_t i = 0; i < items.size(); ++i) {
     names.push_back(items[i]->origin->name);
@@ -797,7 +800,7 @@ absl::Status TableSink::Forward(const CompiledRow& row,
     tensors.push_back(std::move(items[i]->tensor));
   }
   for (const LayoutOp& op : row.before) {
-    WINDLASS_RETURN_IF_ERROR(Apply(op, true, run_.mesh, names, &tensors));
+    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
   }
   return EmitNative(row, captures, std::move(tensors), items.back()->origin);
 }
@@ -850,14 +853,15 @@ absl::Status TableSink::PushNative(const Found& found, LayoutItem& item) {
 absl::Status TableSink::Backward(const CompiledRow& row, NameCaptures captures,
                                  const std::vector<LayoutItem*>& items) {
   std::vector<Tensor> tensors;
-  std::vector<absl::string_view> names;
+  LayoutContext context{run_.mesh, {}};
+  std::vector<absl::string_view>& names = context.names;
   for (LayoutItem* item : items) {
     tensors.push_back(std::move(item->tensor));
     names.push_back(item->origin->name);
   }
   const NamedTensor* origin = items.back()->origin;
   for (auto op = row.behind.rbegin(); op != row.behind.rend(); ++op) {
-    WINDLASS_RETURN_IF_ERROR(Apply(*op, false, run_.mesh, names, &tensors));
+    WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context, &tensors));
   }
   Group dims;
   int64_t begin = 0, end = 1;
@@ -881,7 +885,7 @@ absl::Status TableSink::Backward(const CompiledRow& row, NameCaptures captures,
       }
     }
     for (auto op = row.before.rbegin(); op != row.before.rend(); ++op) {
-      WINDLASS_RETURN_IF_ERROR(Apply(*op, false, run_.mesh, names, &element));
+      WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context, &element));
     }
     WINDLASS_RETURN_IF_ERROR(
         EmitHf(row, captures, std::move(element), origin, &dims));

@@ -15,16 +15,16 @@ namespace {
 // A function of one tensor, done to each.
 template <typename F>
 LayoutOp::Function Each(F function) {
-  return [function](const DeviceMesh& mesh,
+  return [function](const LayoutContext& context,
                     std::vector<Tensor>* tensors) -> absl::Status {
     for (Tensor& tensor : *tensors) {
-      WINDLASS_ASSIGN_OR_RETURN(tensor, function(mesh, tensor));
+      WINDLASS_ASSIGN_OR_RETURN(tensor, function(context.mesh, tensor));
     }
     return absl::OkStatus();
   };
 }
 
-absl::Status Nothing(const DeviceMesh&, std::vector<Tensor>*) {
+absl::Status Nothing(const LayoutContext&, std::vector<Tensor>*) {
   return absl::OkStatus();
 }
 
@@ -145,10 +145,11 @@ LayoutOp Concat(int dim, std::vector<int64_t> widths) {
   op.takes = widths.size();
   op.gives = 1;
   op.moves = true;
-  op.forward = [dim](const DeviceMesh&, std::vector<Tensor>* tensors) {
+  op.forward = [dim](const LayoutContext&, std::vector<Tensor>* tensors) {
     return Join(dim, tensors);
   };
-  op.backward = [dim, widths](const DeviceMesh&, std::vector<Tensor>* tensors) {
+  op.backward = [dim, widths](const LayoutContext&,
+                              std::vector<Tensor>* tensors) {
     return Cut(dim, widths, tensors);
   };
   return op;
@@ -285,7 +286,7 @@ LayoutOp Dequantize(PackedFormat format, DType dtype) {
   op.name = "dequantize";
   op.kind = LayoutOp::Kind::kOneWay;
   op.gives = 1;
-  op.forward = [format, dtype](const DeviceMesh&,
+  op.forward = [format, dtype](const LayoutContext&,
                                std::vector<Tensor>* tensors) -> absl::Status {
     const Tensor codes = tensors->front();
     if (tensors->size() == 1) {

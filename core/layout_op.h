@@ -11,15 +11,25 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "windlass/core/dequantize.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/tensor.h"
 
 namespace windlass {
+
+// What an operation knows besides the tensors.
+struct LayoutContext {
+  DeviceMesh mesh;
+  // The inputs' names, for messages: one for each tensor as long as no
+  // operation before has joined or cut any.
+  std::vector<absl::string_view> names;
+};
 
 // An extent of a tensor that a row expects.
 struct LayoutDim {
@@ -39,7 +49,7 @@ struct LayoutOp {
     kLossy,   // forward rounds; backward leaves it so
     kOneWay,  // what backward gives is of another form than forward took
   };
-  using Function = std::function<absl::Status(const DeviceMesh& mesh,
+  using Function = std::function<absl::Status(const LayoutContext& context,
                                               std::vector<Tensor>* tensors)>;
 
   std::string name;

@@ -353,8 +353,9 @@ std::vector<LayoutStage> ExpertStages(const MoeOptions& moe, bool param_wrapper,
   LayoutTable table = ExpertTable(moe, names);
   table.Append(ExpertLoraTable(moe, param_wrapper, names))
       .Else()
-      .Append(others)
-      .Append(ScaleDropTable());
+      .Append(ScaleDropTable())
+      .Else()
+      .Append(others);
   std::vector<LayoutStage> stages = ModelPrefixStages(moe);
   stages.insert(stages.begin(), BlockFp8Table(moe));
   stages.emplace_back(table);

@@ -119,6 +119,8 @@ struct Group {
   NameCaptures captures;  // of that name
   std::vector<Part> parts;
   bool done = false;
+  // Where the parts came from, once they are merged; by number, then by part.
+  std::vector<const NamedTensor*> merged;
   // Extents by the names of dimensions.
   std::vector<std::pair<absl::string_view, int64_t>> dims;
 };
@@ -517,7 +519,9 @@ class TableSink : public LayoutSink {
                       std::vector<Tensor> tensors, const NamedTensor* origin,
                       Group* dims);
 
-  absl::Status Twice(const Group& group, const Part& part);
+  int BlockOf(const CompiledRow& row, const NameCaptures& captures);
+  absl::Status CheckSets() const;
+  absl::Status Twice(const Group& group, const Part& part) const;
   absl::Status Incomplete() const;
   void ObserveLayer(absl::string_view name, bool experts, bool lora);
   absl::Status CheckLayers() const;
@@ -547,6 +551,14 @@ class TableSink : public LayoutSink {
   };
   std::vector<Deferred> deferred_;
   absl::flat_hash_map<std::string, int> blocks_;
+
+  // By set of rows and block, what was made of it.
+  struct Made {
+    const CompiledRow* row;
+    int name;
+    std::string native;
+  };
+  std::map<std::pair<int, int>, std::vector<Made>> sets_;
 
   struct Layer {
     int64_t number = 0;
@@ -712,8 +724,8 @@ absl::Status TableSink::PushPart(const Found& found, LayoutItem& item) {
     const auto [begin, end] = ShareOf(row);
     elements = end - begin;
   }
-  const int64_t needed = elements * row.parts();
-  if (static_cast<int64_t>(group->parts.size()) < needed) {
+  // No product: a config may say anything.
+  if (static_cast<int64_t>(group->parts.size()) / row.parts() < elements) {
     return absl::OkStatus();
   }
   return Merge(group);
@@ -742,6 +754,7 @@ absl::Status TableSink::Merge(Group* group) {
   group->done = true;
   std::vector<Part> parts = std::move(group->parts);
   group->parts = {};
+  for (const Part& part : parts) group->merged.push_back(part.item.origin);
   if (row.over < 0) {
     std::vector<LayoutItem*> items;
     for (Part& part : parts) items.push_back(&part.item);
@@ -805,6 +818,46 @@ absl::Status TableSink::Forward(const CompiledRow& row,
   return EmitNative(row, captures, std::move(tensors), items.back()->origin);
 }
 
+// One number for all that have these captures, but for that of a stack.
+int TableSink::BlockOf(const CompiledRow& row, const NameCaptures& captures) {
+  std::string block;
+  for (size_t slot = 0; slot < row.names.slots.size(); ++slot) {
+    if (static_cast<int>(slot) == row.over) continue;
+    absl::StrAppend(&block, captures.values[slot].text, "|");
+  }
+  return blocks_.try_emplace(std::move(block), blocks_.size()).first->second;
+}
+
+absl::Status TableSink::CheckSets() const {
+  for (const auto& [key, made] : sets_) {
+    const Made& first = made.front();
+    for (const CompiledRow& row : table_.rows()) {
+      if (row.row.set != key.first || row.row.forms != first.row->row.forms) {
+        continue;
+      }
+      for (size_t i = 0; i < row.row.native.size(); ++i) {
+        if (absl::c_any_of(made, [&](const Made& m) {
+              return m.row->row.native[m.name] == row.row.native[i];
+            })) {
+          continue;
+        }
+        NameCaptures captures;
+        first.row->names.right[first.name].Match(first.native, &captures);
+        const std::string number =
+            row.over < 0 ? "" : absl::StrCat(ShareOf(row).first);
+        if (row.over >= 0) captures.values[row.over] = {number, 0};
+        std::string missing;
+        row.names.left[0].AppendName(captures, &missing);
+        return absl::InvalidArgumentError(absl::StrCat(
+            "tensors are missing: found no \"", prefix_.value_or(""), missing,
+            "\" nor its like, expected them beside what makes \"", first.native,
+            "\"", row.Said()));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status TableSink::EmitNative(const CompiledRow& row,
                                    const NameCaptures& captures,
                                    std::vector<Tensor> tensors,
@@ -812,18 +865,16 @@ absl::Status TableSink::EmitNative(const CompiledRow& row,
   for (size_t i = 0; i < tensors.size(); ++i) {
     LayoutItem item{"", std::move(tensors[i]), origin};
     row.names.right[i].AppendName(captures, &item.name);
+    if (row.row.set >= 0) {
+      sets_[{row.row.set, BlockOf(row, captures)}].push_back(
+          {&row, static_cast<int>(i), item.name});
+    }
     if (!row.row.at_end) {
       WINDLASS_RETURN_IF_ERROR(next_->Push(std::move(item)));
       continue;
     }
-    std::string block;
-    for (size_t slot = 0; slot < row.names.slots.size(); ++slot) {
-      if (static_cast<int>(slot) == row.over) continue;
-      absl::StrAppend(&block, captures.values[slot].text, "|");
-    }
-    const int number =
-        blocks_.try_emplace(std::move(block), blocks_.size()).first->second;
-    deferred_.push_back({number, static_cast<int>(&row - table_.rows().data()),
+    deferred_.push_back({BlockOf(row, captures),
+                         static_cast<int>(&row - table_.rows().data()),
                          std::move(item)});
   }
   return absl::OkStatus();
@@ -841,12 +892,17 @@ absl::Status TableSink::PushNative(const Found& found, LayoutItem& item) {
   if (group == nullptr) {
     group = NewGroup(row, row.names.right[found.part], item.name);
   }
-  group->parts.push_back({0, found.part, std::move(item)});
+  Part part{0, found.part, std::move(item)};
+  if (group->done) return Twice(*group, part);
+  group->parts.push_back(std::move(part));
   if (group->parts.size() < row.names.right.size()) return absl::OkStatus();
   WINDLASS_RETURN_IF_ERROR(CheckParts(group.get()));
   group->done = true;
   std::vector<LayoutItem*> items;
-  for (Part& part : group->parts) items.push_back(&part.item);
+  for (Part& part : group->parts) {
+    group->merged.push_back(part.item.origin);
+    items.push_back(&part.item);
+  }
   return Backward(row, group->captures, items);
 }
 
@@ -868,7 +924,11 @@ absl::Status TableSink::Backward(const CompiledRow& row, NameCaptures captures,
   if (row.over >= 0) {
     std::tie(begin, end) = ShareOf(row);
     for (const Tensor& tensor : tensors) {
-      if (tensor.rank() > 0 && tensor.shape()[0] == end - begin) continue;
+      // A count that takes no byte is nobody's proof.
+      if (tensor.rank() > 0 && tensor.shape()[0] == end - begin &&
+          (tensor.bytes() > 0 || begin == end)) {
+        continue;
+      }
       return absl::InvalidArgumentError(absl::StrCat(
           Quoted(names[0]), ": found ", tensor.ToString(), ", expected ",
           end - begin, " experts in dimension 0 (", row.count->origin, ")"));
@@ -912,29 +972,15 @@ absl::Status TableSink::EmitHf(const CompiledRow& row,
   return absl::OkStatus();
 }
 
-// A part came again: says which came before.
-absl::Status TableSink::Twice(const Group& group, const Part& part) {
+// A part of a group that is done came again.
+absl::Status TableSink::Twice(const Group& group, const Part& part) const {
   const CompiledRow& row = *group.row;
-  for (const NamedTensor& named : *run_.input) {
-    Found found;
-    absl::string_view name = named.name;
-    if (&named == part.item.origin || !prefix_.has_value() ||
-        !absl::StartsWith(name, *prefix_) ||
-        !row.names.left[part.part].Match(name.substr(prefix_->size()),
-                                         &found.captures) ||
-        (row.over >= 0 &&
-         found.captures.values[row.over].number != part.number)) {
-      continue;
-    }
-    std::string native;
-    row.names.right[0].AppendName(found.captures, &native);
-    if (native != last_name_) continue;
-    return absl::AlreadyExistsError(absl::StrCat(
-        "tensors \"", named.name, "\" and \"", part.item.origin->name,
-        "\" are one and the same", row.Said()));
-  }
-  return absl::AlreadyExistsError(absl::StrCat(Quoted(part.item.origin->name),
-                                               ": comes twice", row.Said()));
+  const int64_t begin = row.over >= 0 ? ShareOf(row).first : 0;
+  const NamedTensor* first =
+      group.merged[(part.number - begin) * row.parts() + part.part];
+  return absl::AlreadyExistsError(absl::StrCat(
+      "tensors \"", first->name, "\" and \"", part.item.origin->name,
+      "\" are one and the same", row.Said()));
 }
 
 absl::Status TableSink::Incomplete() const {
@@ -950,7 +996,9 @@ absl::Status TableSink::Incomplete() const {
     const auto& patterns = run_.to_hf ? row.names.right : row.names.left;
     int64_t begin = 0, end = 1;
     if (row.over >= 0) std::tie(begin, end) = ShareOf(row);
-    count += (end - begin) * patterns.size() - there.size();
+    // Enough to say "many", whatever the config says.
+    constexpr int64_t kMany = int64_t{1} << 40;
+    count += std::min(end - begin, kMany) * patterns.size() - there.size();
     NameCaptures captures = group->captures;
     for (int64_t e = begin; e < end && missing.size() < 5; ++e) {
       for (size_t i = 0; i < patterns.size() && missing.size() < 5; ++i) {
@@ -1015,6 +1063,7 @@ absl::Status TableSink::Finish() {
     if (!group->done) WINDLASS_RETURN_IF_ERROR(CheckParts(group));
   }
   WINDLASS_RETURN_IF_ERROR(Incomplete());
+  WINDLASS_RETURN_IF_ERROR(CheckSets());
   WINDLASS_RETURN_IF_ERROR(CheckLayers());
   absl::c_stable_sort(deferred_, [](const Deferred& a, const Deferred& b) {
     return std::tie(a.block, a.row) < std::tie(b.block, b.row);

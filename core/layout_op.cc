@@ -45,7 +45,10 @@ absl::Status Cut(int dim, const std::vector<int64_t>& widths,
   std::vector<int64_t> sizes = widths;
   if (sizes[0] < 0) sizes.assign(parts, extent / parts);
   int64_t total = 0;
-  for (int64_t size : sizes) total += size;
+  for (int64_t size : sizes) {
+    // A width may be anything that a config says.
+    total = size > INT64_MAX - total ? INT64_MAX : total + size;
+  }
   if (total != extent) {
     return absl::InvalidArgumentError(
         absl::StrCat("found ", whole.ToString(), ", expected ",

@@ -72,6 +72,12 @@ LayoutTable& LayoutTable::AtEnd() {
   return *this;
 }
 
+LayoutTable& LayoutTable::Together() {
+  for (Row& row : rows_) row.set = sets_;
+  ++sets_;
+  return *this;
+}
+
 LayoutTable& LayoutTable::Else() {
   ++tier_;
   return *this;
@@ -97,9 +103,11 @@ LayoutTable& LayoutTable::Append(const LayoutTable& other) {
   choices_.insert(choices_.end(), other.choices_.begin(), other.choices_.end());
   for (Row row : other.rows_) {
     row.tier += tier_;
+    if (row.set >= 0) row.set += sets_;
     for (auto& [choice, form] : row.forms) choice += choices;
     rows_.push_back(std::move(row));
   }
+  sets_ += other.sets_;
   if (other.experts_.has_value()) experts_ = other.experts_;
   return *this;
 }

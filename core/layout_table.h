@@ -99,6 +99,10 @@ class LayoutTable {
   // as they first came, then by row.
   LayoutTable& AtEnd();
 
+  // The rows so far belong together: where one of their native tensors is made
+  // for some captures, all of them have to be.
+  LayoutTable& Together();
+
   // Rows from here on take only what none before takes: a rule and, before it,
   // its exceptions.
   LayoutTable& Else();
@@ -129,6 +133,7 @@ class LayoutTable {
     int companions = 0;  // the last names of `hf`
     bool at_end = false;
     int tier = 0;
+    int set = -1;  // of rows that belong together
     // Forms that the row belongs to: index of a choice, name of the form.
     std::vector<std::pair<int, std::string>> forms;
 
@@ -146,6 +151,7 @@ class LayoutTable {
   std::vector<LayoutChoice> choices_;
   std::optional<Experts> experts_;
   int tier_ = 0;
+  int sets_ = 0;
 };
 
 // Names that are changed by rules of KeyRewriter, each way by its own, and

@@ -1,5 +1,7 @@
 #include "windlass/adapters/common/expert_tables.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -26,7 +28,8 @@ std::vector<LayoutOp> WithCast(std::vector<LayoutOp> ops,
 }
 
 LayoutDim Doubled(const LayoutDim& dim) {
-  return {absl::StrCat("2", dim.name), dim.size < 0 ? -1 : 2 * dim.size,
+  if (dim.size < 0) return {absl::StrCat("2", dim.name)};
+  return {absl::StrCat("2", dim.name), std::min(dim.size, INT64_MAX / 2) * 2,
           dim.origin};
 }
 
@@ -169,6 +172,7 @@ LayoutTable PerExpertLora(const MoeOptions& moe, const ExpertNames& names) {
     return std::vector<std::string>{absl::StrCat(names.native, ".lora_", name)};
   };
   LayoutTable table;
+  LayoutTable down;
   if (Gated(names)) {
     table
         .Map({hf(names.gate, "A"), hf(names.up, "A")}, native("gate_and_up_A"),
@@ -188,14 +192,13 @@ LayoutTable PerExpertLora(const MoeOptions& moe, const ExpertNames& names) {
              {Shapes({{I, r}}), layout::Transpose(), stack})
         .AtEnd();
   }
-  table
-      .Map({hf(names.down, "A")}, native("down_A"),
+  down.Map({hf(names.down, "A")}, native("down_A"),
            {Shapes({{r, I}}), layout::Transpose(), stack})
       .AtEnd()
       .Map({hf(names.down, "B")}, native("down_B"),
            {Shapes({{H, r}}), layout::Transpose(), stack})
       .AtEnd();
-  return table;
+  return table.Together().Append(down.Together());
 }
 
 // PEFT wraps the parameter that goes in first, so it is the inner one.
@@ -209,9 +212,9 @@ LayoutTable WrapperLora(const MoeOptions& moe, const ExpertNames& names,
   const LayoutDim& I = moe.intermediate;
   const LayoutDim I2 = Gated(names) ? Doubled(I) : I;
   const LayoutDim rE = {"rE"};
-  LayoutTable table;
   auto pair = [&](const char* wrapper, const char* native, const LayoutDim& in,
                   const LayoutDim& out) {
+    LayoutTable table;
     auto hf = [&](const char* matrix) {
       return std::vector<std::string>{
           absl::StrCat(names.hf, wrapper, ".lora_", matrix, ".weight")};
@@ -238,10 +241,9 @@ LayoutTable WrapperLora(const MoeOptions& moe, const ExpertNames& names,
           .Map(hf("A"), b, {Shapes({{rE, out}}), UnfoldRows(E.size), Share(E)})
           .AtEnd();
     }
+    return table.Together();
   };
-  pair(kInner, "gate_and_up", H, I2);
-  pair(kOuter, "down", I, H);
-  return table;
+  return pair(kInner, "gate_and_up", H, I2).Append(pair(kOuter, "down", I, H));
 }
 
 // Which of PEFT's orientations the shapes allow.
@@ -302,6 +304,7 @@ LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names) {
       .OneOf(
           {"expert_layout", moe.expert_layout, "", nullptr},
           {{"per_expert", PerExpert(moe, names)}, {"fused", Fused(moe, names)}})
+      .Together()
       .ClosedExperts({names.router, moe.sparse});
   return table;
 }

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "benchmark/benchmark.h"
-#include "windlass/adapters/qwen3_5/qwen3_5.h"
+#include "windlass/core/adapter_registry.h"
 #include "windlass/core/byte_source.h"
 #include "windlass/core/kernels/float_convert.h"
 #include "windlass/core/key_rewriter.h"
@@ -62,9 +62,11 @@ void BM_AdaptStateDict(benchmark::State& state) {
   for (const std::string& key : ManyKeys()) {
     dict.Insert(key, tensor).IgnoreError();
   }
-  const Qwen3_5DenseStateDictAdapter adapter;
+  const auto adapter =
+      AdapterRegistry::Create(**AdapterRegistry::FindByName("qwen3_5"), {}, {})
+          .value();
   for (auto _ : state) {
-    benchmark::DoNotOptimize(adapter.ToHf(dict, {}));
+    benchmark::DoNotOptimize(adapter->ToHf(dict, {}));
   }
   state.SetItemsProcessed(state.iterations() * dict.size());
 }

@@ -16,10 +16,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "benchmark/benchmark.h"
-#include "windlass/adapters/common/block_fp8.h"
-#include "windlass/adapters/common/experts.h"
+#include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/dequantize.h"
+#include "windlass/core/layout_table.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/tensor.h"
 
@@ -32,9 +32,16 @@ constexpr int64_t kHidden = 2048;
 
 MoeOptions Moe() {
   MoeOptions moe;
-  moe.experts = kExperts;
-  moe.intermediate = kIntermediate;
+  moe.experts = {"E", kExperts, "benchmark"};
+  moe.intermediate = {"I", kIntermediate, "benchmark"};
+  moe.hidden = {"H"};
+  moe.dtype = DType::kBF16;
   return moe;
+}
+
+std::unique_ptr<StateDictAdapter> Adapter() {
+  return MakeLayoutAdapter(ExpertStages(Moe(), /*param_wrapper=*/false))
+      .value();
 }
 
 void Insert(StateDict* dict, std::string name, DType dtype, Shape shape) {
@@ -95,7 +102,7 @@ int64_t Bytes(const StateDict& dict) {
 
 void BM_MergeExperts(benchmark::State& state) {
   const StateDict hf = Layer(DType::kBF16);
-  const StateDict native = ExpertsStep(Moe()).FromHf(hf, {}).value();
+  const StateDict native = Adapter()->FromHf(hf, {}).value();
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }
@@ -107,21 +114,12 @@ BENCHMARK(BM_MergeExperts)
 
 void BM_SplitExperts(benchmark::State& state) {
   const StateDict hf = Layer(DType::kBF16);
-  const ExpertsStep step(Moe());
-  const StateDict native = step.FromHf(hf, {}).value();
-  std::vector<NamedTensor> split;
-  for (const NamedTensor& tensor : native) {
-    NamedTensor whole = {
-        tensor.name,
-        Tensor::FromBytes(tensor.tensor.dtype(), tensor.tensor.shape(),
-                          std::string(tensor.tensor.bytes(), '\x3A'))
-            .value()};
-    if (!step.ToHf(whole, {}, &split).ok()) return;
+  const auto adapter = Adapter();
+  StateDict native;
+  for (const auto& [name, tensor] : adapter->FromHf(hf, {}).value()) {
+    Insert(&native, name, tensor.dtype(), tensor.shape());
   }
-  StateDict back;
-  for (NamedTensor& named : split) {
-    back.Insert(named.name, named.tensor).IgnoreError();
-  }
+  const StateDict back = adapter->ToHf(native, {}).value();
   for (auto _ : state) ReadPieces(back, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(back));
 }
@@ -133,8 +131,7 @@ BENCHMARK(BM_SplitExperts)
 
 void BM_DequantizeAndMerge(benchmark::State& state) {
   const StateDict hf = Layer(DType::kF8E4M3);
-  const StateDict values = BlockFp8Step(DType::kBF16).FromHf(hf, {}).value();
-  const StateDict native = ExpertsStep(Moe()).FromHf(values, {}).value();
+  const StateDict native = Adapter()->FromHf(hf, {}).value();
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }
@@ -212,7 +209,7 @@ void BM_UnpackAndMerge(benchmark::State& state, Unpack unpack) {
           .IgnoreError();
     }
   }
-  const StateDict native = ExpertsStep(Moe()).FromHf(values, {}).value();
+  const StateDict native = Adapter()->FromHf(values, {}).value();
   for (auto _ : state) ReadPieces(native, state.range(0));
   state.SetBytesProcessed(state.iterations() * Bytes(native));
 }

@@ -103,6 +103,22 @@ absl::StatusOr<std::vector<std::string>> JsonFields::GetStrings(
   return strings;
 }
 
+absl::StatusOr<std::vector<int64_t>> JsonFields::GetInts(
+    absl::string_view field) const {
+  const Json* found = object_->Find(field);
+  if (found == nullptr || !found->is_array()) {
+    return WrongValue(field, "a list of integers");
+  }
+  std::vector<int64_t> numbers;
+  for (const Json& item : *found) {
+    if (!item.is_number_integer()) {
+      return WrongValue(field, "a list of integers");
+    }
+    numbers.push_back(item.get<int64_t>());
+  }
+  return numbers;
+}
+
 absl::StatusOr<int64_t> JsonFields::GetPositiveInt(
     absl::string_view field) const {
   WINDLASS_ASSIGN_OR_RETURN(const int64_t value, GetInt(field));

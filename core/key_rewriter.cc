@@ -11,7 +11,9 @@ namespace windlass {
 absl::StatusOr<KeyRewriter> KeyRewriter::Create(std::vector<Rule> rules) {
   KeyRewriter rewriter;
   for (Rule& rule : rules) {
-    Compiled compiled{rule.kind, std::move(rule.pairs), {}, nullptr};
+    Compiled compiled{
+        rule.kind, std::move(rule.pairs), {},
+        nullptr,   std::move(rule.with),  std::move(rule.without)};
     const Pairs& pairs = compiled.pairs;
     if (rule.kind == Rule::Kind::kExact) {
       for (const auto& [from, to] : pairs) {
@@ -38,6 +40,10 @@ absl::StatusOr<KeyRewriter> KeyRewriter::Create(std::vector<Rule> rules) {
 std::string KeyRewriter::Rewrite(absl::string_view key) const {
   std::string name(key);
   for (const Compiled& rule : rules_) {
+    if (!absl::StrContains(name, rule.with) ||
+        (!rule.without.empty() && absl::StrContains(name, rule.without))) {
+      continue;
+    }
     switch (rule.kind) {
       case Rule::Kind::kExact: {
         auto it = rule.exact.find(name);

@@ -36,22 +36,33 @@ class KeyRewriter {
     enum class Kind { kExact, kRegex, kPrefix, kSubstring };
     Kind kind;
     Pairs pairs;
+    // Keys that lack `with`, or that have `without`, stay as they are.
+    std::string with;
+    std::string without;
+
+    Rule Only(std::string with_text, std::string without_text = "") const {
+      return {kind, pairs, std::move(with_text), std::move(without_text)};
+    }
   };
 
   // The whole key equals a pair's first: it becomes the second.
-  static Rule Exact(Pairs pairs) { return {Rule::Kind::kExact, pairs}; }
+  static Rule Exact(Pairs pairs) { return {Rule::Kind::kExact, pairs, "", ""}; }
 
   // Every match of an RE2 pattern is replaced, as Python's re.sub does; \1
   // stands for the first group.
   static Rule Regex(std::string pattern, std::string replacement) {
-    return {Rule::Kind::kRegex, {{pattern, replacement}}};
+    return {Rule::Kind::kRegex, {{pattern, replacement}}, "", ""};
   }
 
   // The first pair whose prefix the key starts with: the prefix is exchanged.
-  static Rule Prefix(Pairs pairs) { return {Rule::Kind::kPrefix, pairs}; }
+  static Rule Prefix(Pairs pairs) {
+    return {Rule::Kind::kPrefix, pairs, "", ""};
+  }
 
   // The first pair that the key contains: every occurrence is exchanged.
-  static Rule Substring(Pairs pairs) { return {Rule::Kind::kSubstring, pairs}; }
+  static Rule Substring(Pairs pairs) {
+    return {Rule::Kind::kSubstring, pairs, "", ""};
+  }
 
   // A rewriter without rules.
   KeyRewriter() = default;
@@ -72,6 +83,8 @@ class KeyRewriter {
     Pairs pairs;
     absl::flat_hash_map<std::string, std::string> exact;
     std::shared_ptr<const RE2> regex;
+    std::string with;
+    std::string without;
   };
 
   std::vector<Compiled> rules_;

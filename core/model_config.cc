@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
@@ -26,17 +27,31 @@ absl::StatusOr<std::string> ModelConfig::ModelType() const {
   return top_.GetString("model_type");
 }
 
+ModelConfig ModelConfig::Section(absl::string_view path) const {
+  ModelConfig section = *this;
+  for (absl::string_view name : absl::StrSplit(path, '.')) {
+    section.top_ = section.top_.GetObject(name);
+  }
+  section.text_ = section.top_.GetObject("text_config");
+  return section;
+}
+
 absl::StatusOr<DType> ModelConfig::GetDType() const {
+  WINDLASS_ASSIGN_OR_RETURN(const std::optional<DType> dtype, FindDType());
+  return dtype.value_or(DType::kBF16);
+}
+
+absl::StatusOr<std::optional<DType>> ModelConfig::FindDType() const {
   for (const JsonFields* fields : {&top_, &text_}) {
     for (const char* field : {"dtype", "torch_dtype"}) {
       if (!fields->Has(field)) continue;
       WINDLASS_ASSIGN_OR_RETURN(const std::string name,
                                 fields->GetString(field));
-      if (std::optional<DType> dtype = ParseTorchDType(name)) return *dtype;
+      if (std::optional<DType> dtype = ParseTorchDType(name)) return dtype;
       return fields->WrongValue(field, "a torch dtype such as bfloat16");
     }
   }
-  return DType::kBF16;
+  return std::nullopt;
 }
 
 }  // namespace windlass

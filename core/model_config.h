@@ -7,6 +7,7 @@
 #define WINDLASS_CORE_MODEL_CONFIG_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,20 @@ class ModelConfig {
     return FieldsWith(field).GetBoolOr(field, fallback);
   }
 
+  bool Has(absl::string_view field) const {
+    return FieldsWith(field).Has(field);
+  }
+
+  // The fields that hold `field`; for everything else that JsonFields reads.
+  const JsonFields& FieldsWith(absl::string_view field) const {
+    return text_.Has(field) ? text_ : top_;
+  }
+
+  // The config within this one, by the names of objects with dots between:
+  // "thinker_config", "text_config.linear_attn_config". All its fields are
+  // missing where it is.
+  ModelConfig Section(absl::string_view path) const;
+
   // `architectures` and `model_type` at the top level; empty where missing.
   absl::StatusOr<std::vector<std::string>> Architectures() const;
   absl::StatusOr<std::string> ModelType() const;
@@ -44,12 +59,10 @@ class ModelConfig {
   // `dtype` or, as older files call it, `torch_dtype`; at the top or else in
   // text_config, as the reference looks for it; BF16 where there is none.
   absl::StatusOr<DType> GetDType() const;
+  // The same, and nothing where there is none.
+  absl::StatusOr<std::optional<DType>> FindDType() const;
 
  private:
-  const JsonFields& FieldsWith(absl::string_view field) const {
-    return text_.Has(field) ? text_ : top_;
-  }
-
   JsonFields top_;
   JsonFields text_;
 };

@@ -1,8 +1,20 @@
 #include "windlass/core/state_dict_adapter.h"
 
+#include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
+
+absl::Status CheckMesh(const DeviceMesh& mesh) {
+  const auto check = [](absl::string_view dimension, int size, int rank) {
+    if (size >= 1 && rank >= 0 && rank < size) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "device mesh: found rank ", rank, " of ", size, " in \"", dimension,
+        "\", expected a rank from 0 on below the size"));
+  };
+  WINDLASS_RETURN_IF_ERROR(check("ep", mesh.ep_size, mesh.ep_rank));
+  return check("ep_shard", mesh.ep_shard_size, mesh.ep_shard_rank);
+}
 
 absl::StatusOr<std::vector<std::string>> StateDictAdapter::GetHfStateDictKeys(
     const StateDict& state_dict) const {

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "windlass/core/dtype.h"
@@ -27,7 +28,14 @@ namespace windlass {
 struct DeviceMesh {
   int ep_size = 1;
   int ep_rank = 0;
+  // ep_shard: each expert's second dimension is cut as well, into equal shares.
+  // Some adapters alone do that, as in the reference.
+  int ep_shard_size = 1;
+  int ep_shard_rank = 0;
 };
+
+// InvalidArgument for sizes below one and ranks that are not below their size.
+absl::Status CheckMesh(const DeviceMesh& mesh);
 
 struct ToHfOptions {
   // The reference's exclude_key_regex: HF keys that match are dropped.

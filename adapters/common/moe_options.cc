@@ -1,58 +1,172 @@
 #include "windlass/adapters/common/moe_options.h"
 
-#include <algorithm>
-
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "windlass/core/kernels/float_convert.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
+namespace {
+
+// E goes by these names; transformers 5 renames some on saving.
+constexpr const char* kExpertsFields[] = {
+    "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"};
+
+std::string Origin(const ModelConfig& config, absl::string_view field) {
+  return absl::StrCat(config.origin(), ": field \"", field, "\"");
+}
+
+absl::StatusOr<LayoutDim> FromOption(const JsonFields& options, const char* dim,
+                                     const char* option) {
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t value,
+                            options.GetPositiveInt(option));
+  return LayoutDim{dim, value, absl::StrCat("option \"", option, "\"")};
+}
+
+absl::StatusOr<LayoutDim> ReadExperts(const ModelConfig& config,
+                                      const JsonFields& options) {
+  if (options.Has("num_experts")) {
+    return FromOption(options, "E", "num_experts");
+  }
+  LayoutDim experts;
+  for (const char* field : kExpertsFields) {
+    if (!config.Has(field)) continue;
+    WINDLASS_ASSIGN_OR_RETURN(const int64_t value,
+                              config.GetPositiveInt(field));
+    if (experts.size > 0 && experts.size != value) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Origin(config, field), ": found ", value, ", expected ",
+                       experts.size, " as in ", experts.origin));
+    }
+    if (experts.size < 0) experts = {"E", value, Origin(config, field)};
+  }
+  if (experts.size > 0) return experts;
+  return absl::NotFoundError(
+      absl::StrCat(config.origin(),
+                   ": found no number of experts, expected one of the "
+                   "fields \"",
+                   absl::StrJoin(kExpertsFields, "\", \""),
+                   "\" or the option \"num_experts\""));
+}
+
+absl::StatusOr<std::string> ReadWord(const JsonFields& options,
+                                     const char* option,
+                                     std::vector<std::string> words) {
+  WINDLASS_ASSIGN_OR_RETURN(std::string word, options.GetString(option));
+  if (absl::c_linear_search(words, word)) return word;
+  return options.WrongValue(option, absl::StrJoin(words, " or "));
+}
+
+// Which layers are mixtures, as DeepSeek's configs and as Qwen's say it.
+absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
+    const ModelConfig& config) {
+  if (!config.Has("num_hidden_layers")) return std::function<bool(int64_t)>();
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t layers,
+                            config.GetPositiveInt("num_hidden_layers"));
+  auto integer = [&config](const char* field) {
+    return config.FieldsWith(field).GetInt(field);
+  };
+  if (config.Has("first_k_dense_replace")) {
+    WINDLASS_ASSIGN_OR_RETURN(const int64_t first,
+                              integer("first_k_dense_replace"));
+    int64_t every = 1;
+    if (const auto frequency = integer("moe_layer_freq"); frequency.ok()) {
+      every = *frequency;
+    }
+    return [=](int64_t layer) {
+      return layer < layers && layer >= first && every > 0 &&
+             layer % every == 0;
+    };
+  }
+  if (config.Has("decoder_sparse_step")) {
+    WINDLASS_ASSIGN_OR_RETURN(const int64_t step,
+                              integer("decoder_sparse_step"));
+    std::vector<int64_t> dense;
+    if (config.Has("mlp_only_layers")) {
+      WINDLASS_ASSIGN_OR_RETURN(
+          dense,
+          config.FieldsWith("mlp_only_layers").GetInts("mlp_only_layers"));
+    }
+    return [=](int64_t layer) {
+      return layer < layers && step > 0 && (layer + 1) % step == 0 &&
+             !absl::c_linear_search(dense, layer);
+    };
+  }
+  return std::function<bool(int64_t)>();
+}
+
+}  // namespace
 
 std::vector<AdapterOption> MoeAdapterOptions() {
   return {
       {"dtype", "config.json's", "what merged expert tensors are cast to"},
+      {"expert_layout", "per_expert",
+       "how experts are written: per_expert, or fused as transformers 5 has "
+       "them; both are read"},
+      {"moe_intermediate_size", "config.json's", "an expert's hidden units"},
+      {"num_experts", "config.json's", "how many experts a layer has"},
+      {"peft_layout", "0.19",
+       "orientation of fused expert LoRA: that of PEFT 0.19 or 0.18; read by "
+       "the shapes where they tell"},
+      {"shared_lora_a", "equal",
+       "lora_A that an expert's gate and up share: they must be equal, or the "
+       "one of the gate is taken"},
       {"uses_model_prefix", "as the names at hand",
        "whether split experts are named model.layers..."},
   };
 }
 
-absl::StatusOr<DType> ReadDTypeOption(const ModelConfig& config,
-                                      const JsonFields& options) {
-  if (!options.Has("dtype")) return config.GetDType();
+absl::StatusOr<std::optional<DType>> ReadDTypeOption(
+    const ModelConfig& config, const JsonFields& options) {
+  if (!options.Has("dtype")) return config.FindDType();
   WINDLASS_ASSIGN_OR_RETURN(const std::string name, options.GetString("dtype"));
   const std::optional<DType> dtype = ParseTorchDType(name);
-  if (dtype.has_value() && IsConvertible(*dtype)) return *dtype;
+  if (dtype.has_value() && IsConvertible(*dtype)) return dtype;
   return options.WrongValue("dtype", "a torch float dtype such as bfloat16");
 }
 
-absl::StatusOr<MoeOptions> ReadMoeOptions(const ModelConfig& config,
-                                          const JsonFields& options,
-                                          absl::string_view experts_field) {
-  constexpr absl::string_view kIntermediate = "moe_intermediate_size";
-  auto describe = [&config](absl::string_view field) {
-    return absl::StrCat(config.origin(), ": field \"", field, "\"");
-  };
+absl::StatusOr<MoeOptions> ReadMoeOptions(
+    const ModelConfig& config, const JsonFields& options,
+    absl::string_view intermediate_field) {
   MoeOptions moe;
-  moe.experts_field = describe(experts_field);
-  moe.intermediate_field = describe(kIntermediate);
-  WINDLASS_ASSIGN_OR_RETURN(moe.experts, config.GetPositiveInt(experts_field));
-  WINDLASS_ASSIGN_OR_RETURN(moe.intermediate,
-                            config.GetPositiveInt(kIntermediate));
+  WINDLASS_ASSIGN_OR_RETURN(moe.experts, ReadExperts(config, options));
+  if (options.Has("moe_intermediate_size")) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        moe.intermediate, FromOption(options, "I", "moe_intermediate_size"));
+  } else {
+    moe.intermediate = {"I", -1, Origin(config, intermediate_field)};
+    WINDLASS_ASSIGN_OR_RETURN(moe.intermediate.size,
+                              config.GetPositiveInt(intermediate_field));
+  }
+  moe.hidden.name = "H";
+  if (config.Has("hidden_size")) {
+    moe.hidden.origin = Origin(config, "hidden_size");
+    WINDLASS_ASSIGN_OR_RETURN(moe.hidden.size,
+                              config.GetPositiveInt("hidden_size"));
+  }
   WINDLASS_ASSIGN_OR_RETURN(moe.dtype, ReadDTypeOption(config, options));
+  WINDLASS_ASSIGN_OR_RETURN(moe.sparse, ReadSparse(config));
   if (options.Has("uses_model_prefix")) {
     WINDLASS_ASSIGN_OR_RETURN(moe.uses_model_prefix,
                               options.GetBool("uses_model_prefix"));
   }
+  if (options.Has("expert_layout")) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        moe.expert_layout,
+        ReadWord(options, "expert_layout", {"per_expert", "fused"}));
+  }
+  if (options.Has("peft_layout")) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        moe.peft_layout, ReadWord(options, "peft_layout", {"0.19", "0.18"}));
+  }
+  if (options.Has("shared_lora_a")) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        const std::string shared,
+        ReadWord(options, "shared_lora_a", {"equal", "gate"}));
+    moe.gate_lora_a = shared == "gate";
+  }
   return moe;
-}
-
-std::pair<int64_t, int64_t> ExpertRange(int64_t experts,
-                                        const DeviceMesh& mesh) {
-  const int64_t each = experts / mesh.ep_size;
-  const int64_t more = experts % mesh.ep_size;
-  const int64_t rank = mesh.ep_rank;
-  const int64_t begin = rank * each + std::min(rank, more);
-  return {begin, begin + each + (rank < more ? 1 : 0)};
 }
 
 }  // namespace windlass

@@ -5,9 +5,9 @@
 #define WINDLASS_ADAPTERS_COMMON_MOE_OPTIONS_H_
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -15,40 +15,44 @@
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json_fields.h"
+#include "windlass/core/layout_op.h"
 #include "windlass/core/model_config.h"
-#include "windlass/core/state_dict_adapter.h"
 
 namespace windlass {
 
 struct MoeOptions {
-  int64_t experts = 0;       // E: n_routed_experts
-  int64_t intermediate = 0;  // I: moe_inter_dim, a hidden unit's count
-  // For messages: "config.json: field "num_experts"".
-  std::string experts_field;
-  std::string intermediate_field;
+  LayoutDim experts;       // E: n_routed_experts
+  LayoutDim intermediate;  // I: moe_inter_dim
+  LayoutDim hidden;        // H: expert_dim; of any size where no field says it
   // The adapter's dtype: what merged and dequantised tensors are cast to.
-  DType dtype = DType::kBF16;
+  // Unset, where neither option nor config says it: as their parts are.
+  std::optional<DType> dtype;
   // _uses_model_prefix: whether split experts are named "model.layers...".
   // Unset: as the native name at hand is.
   std::optional<bool> uses_model_prefix;
+  std::string expert_layout = "per_expert";  // or "fused"
+  // Unset: 0.19 for writing, by shapes for reading.
+  std::optional<std::string> peft_layout;
+  // Gate and up may have different lora_A; the gate's is taken.
+  bool gate_lora_a = false;
+  // Whether config.json says that a layer is a mixture; null where it does not
+  // say.
+  std::function<bool(int64_t layer)> sparse;
 };
 
 // The options that ReadMoeOptions understands, for AdapterInfo.
 std::vector<AdapterOption> MoeAdapterOptions();
 
-// NotFound or InvalidArgument names the field of config.json or the option.
-absl::StatusOr<MoeOptions> ReadMoeOptions(const ModelConfig& config,
-                                          const JsonFields& options,
-                                          absl::string_view experts_field);
+// E is read from whichever of its known fields is there, I from
+// `intermediate_field`. NotFound or InvalidArgument names the field of
+// config.json or the option.
+absl::StatusOr<MoeOptions> ReadMoeOptions(
+    const ModelConfig& config, const JsonFields& options,
+    absl::string_view intermediate_field = "moe_intermediate_size");
 
-// Option `dtype`, or the config's.
-absl::StatusOr<DType> ReadDTypeOption(const ModelConfig& config,
-                                      const JsonFields& options);
-
-// The experts [first, second) of a rank: as even as can be, the first ranks
-// have one more.
-std::pair<int64_t, int64_t> ExpertRange(int64_t experts,
-                                        const DeviceMesh& mesh);
+// Option `dtype`, or the config's, or none.
+absl::StatusOr<std::optional<DType>> ReadDTypeOption(const ModelConfig& config,
+                                                     const JsonFields& options);
 
 }  // namespace windlass
 

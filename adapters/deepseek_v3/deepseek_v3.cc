@@ -5,19 +5,14 @@
 // DeepSeekV3StateDictAdapter.
 
 #include <memory>
-#include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "windlass/adapters/common/block_fp8.h"
-#include "windlass/adapters/common/expert_lora.h"
-#include "windlass/adapters/common/experts.h"
-#include "windlass/adapters/common/layout_step.h"
+#include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
+#include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
-#include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
@@ -25,15 +20,9 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields& options) {
-  WINDLASS_ASSIGN_OR_RETURN(
-      const MoeOptions moe,
-      ReadMoeOptions(config, options, "n_routed_experts"));
-  std::vector<std::unique_ptr<LayoutStep>> steps;
-  steps.push_back(
-      std::make_unique<ExpertLoraStep>(moe, /*param_wrapper=*/false));
-  steps.push_back(std::make_unique<ExpertsStep>(moe));
-  steps.push_back(std::make_unique<BlockFp8Step>(moe.dtype));
-  return std::make_unique<StepAdapter>(std::move(steps), StepAdapter::Traits{});
+  WINDLASS_ASSIGN_OR_RETURN(const MoeOptions moe,
+                            ReadMoeOptions(config, options));
+  return MakeLayoutAdapter(ExpertStages(moe, /*param_wrapper=*/false));
 }
 
 const AdapterRegistrar registrar({
@@ -45,6 +34,7 @@ const AdapterRegistrar registrar({
     /*options=*/MoeAdapterOptions(),
     &Create,
     /*expert_parallel=*/true,
+    /*supports=*/nullptr,
 });
 
 }  // namespace

@@ -4,13 +4,11 @@
 // The reference has no adapter for them: its custom models have HF names.
 
 #include <memory>
-#include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "windlass/adapters/common/layout_step.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
+#include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/state_dict_adapter.h"
 
@@ -19,9 +17,9 @@ namespace {
 
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(const ModelConfig&,
                                                          const JsonFields&) {
-  return std::make_unique<StepAdapter>(
-      std::vector<std::unique_ptr<LayoutStep>>(),
-      StepAdapter::Traits{NameFilter::Anchor::kMatch, /*write_through=*/true});
+  LayoutTraits traits;
+  traits.write_through = true;
+  return MakeLayoutAdapter({}, traits);
 }
 
 // Gemma4 with experts has another layout.

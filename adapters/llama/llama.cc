@@ -7,13 +7,11 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "windlass/adapters/common/layout_step.h"
-#include "windlass/adapters/common/tied_head.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
+#include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/state_dict_adapter.h"
@@ -29,11 +27,13 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
   WINDLASS_ASSIGN_OR_RETURN(
       const bool tied,
       config.GetBoolOr("tie_word_embeddings", tied_by_default));
-  std::vector<std::unique_ptr<LayoutStep>> steps;
-  steps.push_back(std::make_unique<TiedHeadStep>(tied));
-  return std::make_unique<StepAdapter>(
-      std::move(steps), StepAdapter::Traits{NameFilter::Anchor::kSearch,
-                                            /*write_through=*/false});
+  LayoutTable table;
+  if (tied) {
+    table.Synthesize("lm_head.weight", "model.embed_tokens.weight", {});
+  }
+  LayoutTraits traits;
+  traits.exclude_anchor = NameFilter::Anchor::kSearch;
+  return MakeLayoutAdapter({table}, traits);
 }
 
 AdapterInfo Dense(std::string name, std::string summary,

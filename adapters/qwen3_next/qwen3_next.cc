@@ -5,60 +5,41 @@
 // Qwen3NextStateDictAdapter.
 
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "windlass/adapters/common/expert_lora.h"
-#include "windlass/adapters/common/experts.h"
-#include "windlass/adapters/common/fp32_params.h"
-#include "windlass/adapters/common/layout_step.h"
+#include "windlass/adapters/common/expert_tables.h"
+#include "windlass/adapters/common/gated_delta_net.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
-#include "windlass/core/key_rewriter.h"
+#include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
-#include "windlass/core/regex.h"
-#include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
 namespace {
 
-constexpr char kHfSharedExpert[] = ".mlp.shared_expert.";
-constexpr char kNativeSharedExpert[] = ".mlp.shared_experts.";
-
-class Qwen3NextStateDictAdapter : public StepAdapter {
- public:
-  using StepAdapter::StepAdapter;
-
-  std::vector<std::pair<std::string, DType>> ForcedHfDtypeMapping(
-      const StateDict& hf_state_dict) const override {
-    return Fp32ParamDTypes(hf_state_dict);
-  }
-};
-
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(const MoeOptions moe,
-                            ReadMoeOptions(config, options, "num_experts"));
-  WINDLASS_ASSIGN_OR_RETURN(KeyRewriter to_hf,
-                            KeyRewriter::Create({KeyRewriter::Substring(
-                                {{kNativeSharedExpert, kHfSharedExpert}})}));
-  WINDLASS_ASSIGN_OR_RETURN(KeyRewriter from_hf,
-                            KeyRewriter::Create({KeyRewriter::Substring(
-                                {{kHfSharedExpert, kNativeSharedExpert}})}));
-  std::vector<std::unique_ptr<LayoutStep>> steps;
-  steps.push_back(
-      std::make_unique<ExpertLoraStep>(moe, /*param_wrapper=*/false));
-  steps.push_back(std::make_unique<ExpertsStep>(moe));
-  steps.push_back(
-      std::make_unique<RenameStep>(std::move(to_hf), std::move(from_hf)));
-  steps.push_back(std::make_unique<Fp32ParamsStep>(/*route=*/true));
-  return std::make_unique<Qwen3NextStateDictAdapter>(
-      std::move(steps), StepAdapter::Traits{NameFilter::Anchor::kMatch,
-                                            /*write_through=*/true});
+                            ReadMoeOptions(config, options));
+  WINDLASS_ASSIGN_OR_RETURN(const bool route, ReadRouteOption(options));
+  LayoutTable shared;
+  shared.Rename("{p*}mlp.shared_expert.{r*}", "{p*}mlp.shared_experts.{r*}");
+  std::vector<LayoutStage> stages =
+      ExpertStages(moe, /*param_wrapper=*/false, {}, shared);
+  stages.emplace_back(GatedDeltaNetRules(route));
+  LayoutTraits traits;
+  traits.write_through = true;
+  return MakeLayoutAdapter(std::move(stages), traits);
+}
+
+std::vector<AdapterOption> Options() {
+  std::vector<AdapterOption> options = MoeAdapterOptions();
+  options.push_back(RouteOption());
+  return options;
 }
 
 const AdapterRegistrar registrar({
@@ -67,9 +48,10 @@ const AdapterRegistrar registrar({
     /*summary=*/"Qwen3-Next",
     /*architectures=*/{"Qwen3NextForCausalLM"},
     /*model_types=*/{"qwen3_next"},
-    /*options=*/MoeAdapterOptions(),
+    /*options=*/Options(),
     &Create,
     /*expert_parallel=*/true,
+    /*supports=*/nullptr,
 });
 
 }  // namespace

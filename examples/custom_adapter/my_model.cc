@@ -2,34 +2,20 @@
 // decoder "transformer" and keeps the embedding beside it.
 
 #include <memory>
-#include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
-#include "windlass/adapters/common/layout_step.h"
 #include "windlass/core/adapter_registry.h"
-#include "windlass/core/key_rewriter.h"
+#include "windlass/core/layout_table.h"
 
 namespace {
 
-using windlass::KeyRewriter;
-
 absl::StatusOr<std::unique_ptr<windlass::StateDictAdapter>> Create(
     const windlass::ModelConfig&, const windlass::JsonFields&) {
-  auto to_hf = KeyRewriter::Create({
-      KeyRewriter::Prefix(
-          {{"transformer.", "model."}, {"embedding.", "model.embed_tokens."}}),
-  });
-  auto from_hf = KeyRewriter::Create({
-      KeyRewriter::Prefix(
-          {{"model.embed_tokens.", "embedding."}, {"model.", "transformer."}}),
-  });
-  if (!to_hf.ok()) return to_hf.status();
-  if (!from_hf.ok()) return from_hf.status();
-  std::vector<std::unique_ptr<windlass::LayoutStep>> steps;
-  steps.push_back(std::make_unique<windlass::RenameStep>(*to_hf, *from_hf));
-  return std::make_unique<windlass::StepAdapter>(
-      std::move(steps), windlass::StepAdapter::Traits{});
+  windlass::LayoutTable table;
+  table.Rename("model.embed_tokens.{r*}", "embedding.{r*}")
+      .Else()
+      .Rename("model.{r*}", "transformer.{r*}");
+  return windlass::MakeLayoutAdapter({table});
 }
 
 const windlass::AdapterRegistrar registrar({

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "windlass/adapters/qwen3_5/qwen3_5.h"
+#include "windlass/core/adapter_registry.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/tensor.h"
 
@@ -22,8 +22,11 @@ int main() {
     return 1;
   }
 
-  const windlass::Qwen3_5DenseStateDictAdapter adapter;
-  const absl::StatusOr<windlass::StateDict> native = adapter.FromHf(hf, {});
+  const auto info = windlass::AdapterRegistry::FindByName("qwen3_5");
+  if (!info.ok()) return 1;
+  const auto adapter = windlass::AdapterRegistry::Create(**info, {}, {});
+  if (!adapter.ok()) return 1;
+  const absl::StatusOr<windlass::StateDict> native = (*adapter)->FromHf(hf, {});
   if (!native.ok()) {
     std::fprintf(stderr, "%s\n", native.status().ToString().c_str());
     return 1;

@@ -1,13 +1,12 @@
-#include "windlass/adapters/qwen3_5/qwen3_5.h"
-
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/adapters/common/fp32_params.h"
+#include "windlass/adapters/common/gated_delta_net.h"
 #include "windlass/core/adapter_registry.h"
+#include "windlass/core/state_dict_adapter.h"
 #include "windlass/tests/testing/status_matchers.h"
 #include "windlass/tests/testing/tensors.h"
 
@@ -20,7 +19,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-TEST(Fp32ParamsTest, StripsAndRoutesEveryEdgeCase) {
+TEST(GatedDeltaNetTest, StripsAndRoutesEveryEdgeCase) {
   const struct {
     const char* key;
     const char* stripped;
@@ -69,27 +68,10 @@ TEST(Fp32ParamsTest, StripsAndRoutesEveryEdgeCase) {
        "x.linear_attn.linear_attn._fp32_params.A_log"},
       {"", "", ""},
   };
+  const NameRules rules = GatedDeltaNetRules();
   for (const auto& c : kCases) {
-    EXPECT_EQ(StripFp32Prefix(c.key), c.stripped);
-    EXPECT_EQ(RouteToFp32Holder(c.key), c.routed);
-  }
-}
-
-TEST(Qwen3_5Test, MapsTheMtpNamesBothWays) {
-  const std::pair<const char*, const char*> kNames[] = {
-      {"mtp.fc.weight", "mtp.layers.0.eh_proj.weight"},
-      {"mtp.pre_fc_norm_embedding.weight", "mtp.layers.0.enorm.weight"},
-      {"mtp.pre_fc_norm_hidden.weight", "mtp.layers.0.hnorm.weight"},
-      {"mtp.norm.weight", "mtp.layers.0.final_layernorm.weight"},
-  };
-  for (const auto& [hf, native] : kNames) {
-    EXPECT_EQ(MapQwen3_5MtpFromHfKey(hf), native);
-    EXPECT_EQ(MapQwen3_5MtpToHfKey(native), hf);
-  }
-  for (const char* other : {"model.mtp.fc.weight", "mtp.fc.bias",
-                            "mtp.layers.0.self_attn.q_proj.weight"}) {
-    EXPECT_EQ(MapQwen3_5MtpFromHfKey(other), other);
-    EXPECT_EQ(MapQwen3_5MtpToHfKey(other), other);
+    EXPECT_EQ(rules.to_hf.Rewrite(c.key), c.stripped);
+    EXPECT_EQ(rules.to_native.Rewrite(c.key), c.routed);
   }
 }
 
@@ -100,8 +82,36 @@ class Qwen3_5AdapterTest : public ::testing::Test {
         .value();
   }
 
-  const Qwen3_5DenseStateDictAdapter adapter_;
+  static std::unique_ptr<StateDictAdapter> Create(const char* options) {
+    return AdapterRegistry::Create(
+               **AdapterRegistry::FindByName("qwen3_5"), {},
+               JsonFields::Parse(options, "options").value())
+        .value();
+  }
+
+  const std::unique_ptr<StateDictAdapter> adapter_ = Create("{}");
 };
+
+TEST_F(Qwen3_5AdapterTest, MapsTheMtpNamesBothWays) {
+  const std::pair<const char*, const char*> kNames[] = {
+      {"mtp.fc.weight", "mtp.layers.0.eh_proj.weight"},
+      {"mtp.pre_fc_norm_embedding.weight", "mtp.layers.0.enorm.weight"},
+      {"mtp.pre_fc_norm_hidden.weight", "mtp.layers.0.hnorm.weight"},
+      {"mtp.norm.weight", "mtp.layers.0.final_layernorm.weight"},
+      {"model.mtp.fc.weight", "model.mtp.fc.weight"},
+      {"mtp.fc.bias", "mtp.fc.bias"},
+      {"mtp.layers.0.self_attn.q_proj.weight",
+       "mtp.layers.0.self_attn.q_proj.weight"},
+  };
+  for (const auto& [hf_name, native_name] : kNames) {
+    StateDict hf;
+    ASSERT_OK(hf.Insert(hf_name, One(DType::kBF16)));
+    ASSERT_OK_AND_ASSIGN(const StateDict native, adapter_->FromHf(hf, {}));
+    EXPECT_THAT(Names(native), ElementsAre(native_name));
+    ASSERT_OK_AND_ASSIGN(const StateDict back, adapter_->ToHf(native, {}));
+    EXPECT_THAT(Names(back), ElementsAre(hf_name));
+  }
+}
 
 TEST_F(Qwen3_5AdapterTest, UpcastsGatesOfEveryFloatDType) {
   for (DType dtype :
@@ -111,22 +121,22 @@ TEST_F(Qwen3_5AdapterTest, UpcastsGatesOfEveryFloatDType) {
     const Tensor tensor = One(dtype);
     ASSERT_OK(hf.Insert("m.linear_attn.A_log", tensor));
     ASSERT_OK(hf.Insert("m.linear_attn.norm.weight", tensor));
-    ASSERT_OK_AND_ASSIGN(const StateDict native, adapter_.FromHf(hf, {}));
+    ASSERT_OK_AND_ASSIGN(const StateDict native, adapter_->FromHf(hf, {}));
     const DType expected = IsFloat(dtype) ? DType::kF32 : dtype;
     EXPECT_EQ(native.Find("m.linear_attn._fp32_params.A_log")->dtype(),
               expected);
     EXPECT_EQ(native.Find("m.linear_attn.norm.weight")->source(),
               tensor.source());
-    ASSERT_OK_AND_ASSIGN(const StateDict back, adapter_.ToHf(native, {}));
+    ASSERT_OK_AND_ASSIGN(const StateDict back, adapter_->ToHf(native, {}));
     EXPECT_EQ(back.Find("m.linear_attn.A_log")->dtype(), expected);
   }
 }
 
 TEST_F(Qwen3_5AdapterTest, UnroutedGatesKeepTheirNamesAndAreUpcast) {
-  const Qwen3_5DenseStateDictAdapter unrouted(false);
+  const auto unrouted = Create(R"({"route_linear_attn_fp32_params": false})");
   StateDict hf;
   ASSERT_OK(hf.Insert("m.linear_attn.A_log", One(DType::kBF16)));
-  ASSERT_OK_AND_ASSIGN(const StateDict native, unrouted.FromHf(hf, {}));
+  ASSERT_OK_AND_ASSIGN(const StateDict native, unrouted->FromHf(hf, {}));
   EXPECT_THAT(Names(native), ElementsAre("m.linear_attn.A_log"));
   EXPECT_EQ(native.begin()->tensor.dtype(), DType::kF32);
 }
@@ -134,7 +144,7 @@ TEST_F(Qwen3_5AdapterTest, UnroutedGatesKeepTheirNamesAndAreUpcast) {
 TEST_F(Qwen3_5AdapterTest, AnF32GateIsTheSameTensor) {
   const Tensor gate = One(DType::kF32);
   ASSERT_OK_AND_ASSIGN(const auto out,
-                       adapter_.ConvertSingleTensorToHf(
+                       adapter_->ConvertSingleTensorToHf(
                            "m.linear_attn._fp32_params.A_log", gate, {}));
   ASSERT_EQ(out.size(), 1u);
   EXPECT_EQ(out[0].name, "m.linear_attn.A_log");
@@ -145,7 +155,7 @@ TEST_F(Qwen3_5AdapterTest, RefusesACollisionByBothNames) {
   StateDict hf;
   ASSERT_OK(hf.Insert("mtp.fc.weight", One(DType::kBF16)));
   ASSERT_OK(hf.Insert("mtp.layers.0.eh_proj.weight", One(DType::kBF16)));
-  EXPECT_THAT(adapter_.FromHf(hf, {}),
+  EXPECT_THAT(adapter_->FromHf(hf, {}),
               StatusIs(absl::StatusCode::kAlreadyExists,
                        AllOf(HasSubstr("\"mtp.fc.weight\""),
                              HasSubstr("\"mtp.layers.0.eh_proj.weight\""))));
@@ -155,14 +165,14 @@ TEST_F(Qwen3_5AdapterTest, HonoursTheExclusionOnTheWayToHf) {
   StateDict native;
   ASSERT_OK(native.Insert("m.q_proj._extra_state", One(DType::kU8)));
   ASSERT_OK(native.Insert("m.q_proj.weight", One(DType::kBF16)));
-  ASSERT_OK_AND_ASSIGN(const auto keys, adapter_.GetHfStateDictKeys(native));
+  ASSERT_OK_AND_ASSIGN(const auto keys, adapter_->GetHfStateDictKeys(native));
   EXPECT_THAT(keys, ElementsAre("m.q_proj.weight"));
   ToHfOptions options;
   ASSERT_OK_AND_ASSIGN(options.exclude_key_regex,
                        NameFilter::Create(".*_extra_state.*"));
   EXPECT_THAT(
       adapter_
-          .ConvertSingleTensorToHf("m._extra_state", One(DType::kU8), options)
+          ->ConvertSingleTensorToHf("m._extra_state", One(DType::kU8), options)
           .value(),
       IsEmpty());
 }
@@ -172,7 +182,7 @@ TEST_F(Qwen3_5AdapterTest, ForcesF32ForFloatGatesOnly) {
   ASSERT_OK(hf.Insert("m.linear_attn.A_log", One(DType::kBF16)));
   ASSERT_OK(hf.Insert("m.linear_attn.dt_bias", One(DType::kI32)));
   ASSERT_OK(hf.Insert("m.linear_attn.conv1d.weight", One(DType::kBF16)));
-  EXPECT_THAT(adapter_.ForcedHfDtypeMapping(hf),
+  EXPECT_THAT(adapter_->ForcedHfDtypeMapping(hf),
               ElementsAre(Pair("m.linear_attn.A_log", DType::kF32)));
 }
 
@@ -186,7 +196,7 @@ TEST_F(Qwen3_5AdapterTest, IsFoundByArchitectureAndModelType) {
         AdapterRegistry::FindByConfig(ModelConfig::Parse(config).value()));
     EXPECT_EQ(info->name, "qwen3_5");
   }
-  EXPECT_TRUE(adapter_.SupportsWriteThroughCheckpointLoad());
+  EXPECT_TRUE(adapter_->SupportsWriteThroughCheckpointLoad());
 }
 
 }  // namespace

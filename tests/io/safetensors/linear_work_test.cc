@@ -10,8 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "windlass/adapters/common/expert_lora.h"
-#include "windlass/adapters/common/experts.h"
+#include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/model_config.h"
@@ -57,9 +56,16 @@ StateDict Dict(int count, const std::function<std::string(int)>& name) {
 
 MoeOptions Moe(int experts) {
   MoeOptions moe;
-  moe.experts = experts;
-  moe.intermediate = 2;
+  moe.experts = {"E", experts, "test"};
+  moe.intermediate = {"I", 2, "test"};
+  moe.hidden = {"H", -1, ""};
   return moe;
+}
+
+absl::StatusOr<StateDict> FromHf(int experts, const StateDict& hf) {
+  return MakeLayoutAdapter(ExpertStages(Moe(experts), false))
+      .value()
+      ->FromHf(hf, {});
 }
 
 // Experts of one layer last first, so that they must be sorted.
@@ -152,9 +158,8 @@ std::vector<Reader> Readers() {
                       return ExpertName(n, i, ".down_proj.weight");
                     }))] {
            // Incomplete: without gate and up.
-           return ExpertsStep(Moe(n)).FromHf(*dict, {}).ok()
-                      ? absl::InternalError("taken")
-                      : absl::OkStatus();
+           return FromHf(n, *dict).ok() ? absl::InternalError("taken")
+                                        : absl::OkStatus();
          };
        }},
       {"layers_of_one_expert",
@@ -163,9 +168,8 @@ std::vector<Reader> Readers() {
                       return absl::StrCat("layers.", i,
                                           ".mlp.experts.0.down_proj.weight");
                     }))] {
-           return ExpertsStep(Moe(n)).FromHf(*dict, {}).ok()
-                      ? absl::InternalError("taken")
-                      : absl::OkStatus();
+           return FromHf(n, *dict).ok() ? absl::InternalError("taken")
+                                        : absl::OkStatus();
          };
        }},
       {"expert_lora",
@@ -173,7 +177,9 @@ std::vector<Reader> Readers() {
          return [n, dict = std::make_shared<StateDict>(Dict(n, [n](int i) {
                       return ExpertName(n, i, ".down_proj.lora_A.weight");
                     }))] {
-           return ExpertLoraStep(Moe(n), false).FromHf(*dict, {}).status();
+           // Incomplete: without lora_B.
+           return FromHf(n, *dict).ok() ? absl::InternalError("taken")
+                                        : absl::OkStatus();
          };
        }},
       {"lora_layers_of_one_expert",
@@ -183,9 +189,8 @@ std::vector<Reader> Readers() {
                    return absl::StrCat(
                        "layers.", i, ".mlp.experts.0.down_proj.lora_A.weight");
                  }))] {
-               return ExpertLoraStep(Moe(n), false).FromHf(*dict, {}).ok()
-                          ? absl::InternalError("taken")
-                          : absl::OkStatus();
+               return FromHf(n, *dict).ok() ? absl::InternalError("taken")
+                                            : absl::OkStatus();
              };
        }},
       {"names_that_meet",

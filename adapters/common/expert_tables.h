@@ -1,0 +1,70 @@
+// Tables that mixture families share: experts, their LoRA, FP8 blocks.
+//
+//   table.Append(ExpertTable(moe)).Append(ExpertLoraTable(moe, true));
+
+#ifndef WINDLASS_ADAPTERS_COMMON_EXPERT_TABLES_H_
+#define WINDLASS_ADAPTERS_COMMON_EXPERT_TABLES_H_
+
+#include <string>
+#include <vector>
+
+#include "windlass/adapters/common/moe_options.h"
+#include "windlass/core/layout_table.h"
+
+namespace windlass {
+
+// What a family calls its experts. The captures are {p*} and {l} or whatever
+// the names have, the same ones in both layouts.
+struct ExpertNames {
+  std::string hf = "{p*}layers.{l}.mlp.experts";
+  std::string native = "{p*}layers.{l}.mlp.experts";
+  std::string gate = "gate_proj";  // empty for experts without a gate
+  std::string up = "up_proj";
+  std::string down = "down_proj";
+  // A layer that has it has experts.
+  std::string router = "{p*}layers.{l}.mlp.gate.weight";
+};
+
+//   HF      P.e.gate_proj.weight, P.e.up_proj.weight  [I, H] each
+//           P.e.down_proj.weight                      [H, I]
+//     or    P.gate_up_proj [E, 2I, H], P.down_proj [E, H, I]  (transformers 5)
+//   native  P.gate_and_up_projs [E, H, 2I], P.down_projs [E, I, H]
+// Closed: what else is called an expert is an error, and so is a layer with a
+// router and without experts.
+LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names = {});
+
+// LoRA of experts, in the forms that PEFT files have; the native tensors stand
+// at the end.
+//   native  P.lora_gate_and_up_A [E, H, r]   P.lora_gate_and_up_B [E, r, 2I]
+//           P.lora_down_A        [E, I, r]   P.lora_down_B        [E, r, H]
+//   per expert (transformers 4; gate and up share their A)
+//           P.e.gate_proj.lora_A.weight [r, H], .lora_B.weight [I, r], and so
+//           on
+//   ParamWrapper (PEFT's target_parameters; down is the outer wrapper)
+//           P.base_layer.lora_A.weight, .lora_B.weight, P.lora_A.weight, ...
+//   of PEFT 0.19 lora_A is [E r, in], row e r + k, and lora_B [out, r E],
+//   column k E + e; PEFT 0.18 has in and out the other way round.
+// `param_wrapper` is the form written unless v4_compatible asks for the other.
+LayoutTable ExpertLoraTable(const MoeOptions& moe, bool param_wrapper,
+                            const ExpertNames& names = {});
+
+// X.weight of FP8 and X.weight_scale_inv, a scale for 128 x 128 elements, to
+// X.weight; a first stage. Nothing is quantised on the way back.
+LayoutTable BlockFp8Table(const MoeOptions& moe);
+
+// Scales that nobody needs are dropped.
+LayoutTable ScaleDropTable();
+
+// All of the above, as the reference's MoESplitExpertsStateDictMixin: FP8
+// first, then experts and their LoRA, and `others` in the same table.
+std::vector<LayoutStage> ExpertStages(const MoeOptions& moe, bool param_wrapper,
+                                      const ExpertNames& names = {},
+                                      const LayoutTable& others = {});
+
+// Option uses_model_prefix: rules for the HF end of the stages; none where the
+// option is not set.
+std::vector<LayoutStage> ModelPrefixStages(const MoeOptions& moe);
+
+}  // namespace windlass
+
+#endif  // WINDLASS_ADAPTERS_COMMON_EXPERT_TABLES_H_

@@ -1,0 +1,1083 @@
+// A LayoutTable at work: patterns compiled, rows looked up by name, tensors
+// grouped.
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <memory>
+#include <tuple>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "windlass/core/layout_stage.h"
+#include "windlass/core/name_pattern.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+
+namespace windlass {
+namespace {
+
+using Row = LayoutTable::Row;
+
+std::string Quoted(absl::string_view name) {
+  return absl::StrCat("tensor \"", name, "\"");
+}
+
+struct CompiledRow {
+  Row row;
+  NamePattern::Pair names;
+  // Operations before and behind the stack, which is in neither.
+  std::vector<LayoutOp> before;
+  std::vector<LayoutOp> behind;
+  std::vector<std::vector<LayoutDim>> shapes;
+  std::optional<LayoutDim> count;  // of the stack
+  int over = -1;                   // its capture
+  std::optional<DType> held;
+
+  // HF tensors that are needed for each element.
+  int parts() const { return row.hf.size() - row.companions; }
+  std::string Said() const {
+    return absl::StrCat(" (row ", row.ToString(), ")");
+  }
+};
+
+// Where a name was found.
+struct Found {
+  const CompiledRow* row = nullptr;
+  int part = 0;
+  NameCaptures captures;
+};
+
+// All patterns of one layout.
+class Names {
+ public:
+  void Add(const CompiledRow* row, int part, const NamePattern* pattern) {
+    const int index = candidates_.size();
+    candidates_.push_back({row, part, pattern});
+    const absl::string_view tail = pattern->tail();
+    const size_t dot = tail.rfind('.');
+    const bool whole = tail == pattern->text();
+    if (dot == tail.npos && !whole) {
+      open_.push_back(index);
+    } else {
+      by_last_[dot == tail.npos ? tail : tail.substr(dot + 1)].push_back(index);
+    }
+  }
+
+  // `active`: by row. False where no row has the name.
+  bool Find(absl::string_view name, const std::vector<bool>& active,
+            const CompiledRow* first, Found* found) const {
+    static const auto* const kNone = new std::vector<int>;
+    const size_t dot = name.rfind('.');
+    const auto bucket =
+        by_last_.find(dot == name.npos ? name : name.substr(dot + 1));
+    const std::vector<int>& exact =
+        bucket == by_last_.end() ? *kNone : bucket->second;
+    // Both in the order of rows, which is that of tiers.
+    for (size_t i = 0, j = 0; i < exact.size() || j < open_.size();) {
+      const bool take_exact =
+          j == open_.size() || (i < exact.size() && exact[i] < open_[j]);
+      const Candidate& candidate =
+          candidates_[take_exact ? exact[i++] : open_[j++]];
+      if (!active[candidate.row - first]) continue;
+      if (candidate.pattern->Match(name, &found->captures)) {
+        found->row = candidate.row;
+        found->part = candidate.part;
+        return true;
+      }
+    }
+    return false;
+  }
+
+ private:
+  struct Candidate {
+    const CompiledRow* row;
+    int part;
+    const NamePattern* pattern;
+  };
+
+  std::vector<Candidate> candidates_;
+  std::vector<int> open_;
+  absl::flat_hash_map<absl::string_view, std::vector<int>> by_last_;
+};
+
+// A tensor that waits for others.
+struct Part {
+  int64_t number = 0;  // of the stack's capture
+  int part = 0;
+  LayoutItem item;
+};
+
+struct Group {
+  const CompiledRow* row = nullptr;
+  std::string name;       // of the first part
+  NameCaptures captures;  // of that name
+  std::vector<Part> parts;
+  bool done = false;
+  // Where the parts came from, once they are merged; by number, then by part.
+  std::vector<const NamedTensor*> merged;
+  // Extents by the names of dimensions.
+  std::vector<std::pair<absl::string_view, int64_t>> dims;
+};
+
+absl::Status CheckShape(const std::vector<LayoutDim>& expected,
+                        const Tensor& tensor, Group* group) {
+  if (tensor.rank() != static_cast<int>(expected.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", tensor.ToString(), ", expected ",
+                     expected.size(), " dimensions"));
+  }
+  for (int dim = 0; dim < tensor.rank(); ++dim) {
+    const LayoutDim& want = expected[dim];
+    const int64_t have = tensor.shape()[dim];
+    int64_t size = want.size;
+    std::string reason = absl::StrCat(" (", want.origin, ")");
+    if (size < 0) {
+      if (want.name.empty()) continue;
+      auto known = absl::c_find_if(
+          group->dims, [&](const auto& d) { return d.first == want.name; });
+      if (known == group->dims.end()) {
+        group->dims.emplace_back(want.name, have);
+        continue;
+      }
+      size = known->second;
+      reason = " as its like";
+    }
+    if (have == size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", tensor.ToString(), ", expected ", size,
+                     " in dimension ", dim, reason));
+  }
+  return absl::OkStatus();
+}
+
+// Runs an operation; an error names the tensor of those in `names` that it is
+// about, or the first.
+absl::Status Apply(const LayoutOp& op, bool forward,
+                   const LayoutContext& context, std::vector<Tensor>* tensors) {
+  const std::vector<absl::string_view>& names = context.names;
+  const LayoutOp::Function& function = forward ? op.forward : op.backward;
+  if (op.takes != 0 || op.gives != 0) {
+    return Annotate(function(context, tensors), Quoted(names.front()));
+  }
+  std::vector<Tensor> one(1);
+  for (size_t i = 0; i < tensors->size(); ++i) {
+    one[0] = std::move((*tensors)[i]);
+    const absl::Status status = function(context, &one);
+    if (!status.ok()) {
+      return Annotate(status, Quoted(names[i < names.size() ? i : 0]));
+    }
+    (*tensors)[i] = std::move(one[0]);
+  }
+  return absl::OkStatus();
+}
+
+class CompiledTable : public LayoutStage::Impl {
+ public:
+  explicit CompiledTable(LayoutTable table);
+
+  absl::Status Check(bool first) const override;
+  absl::StatusOr<std::unique_ptr<LayoutSink>> Start(
+      const LayoutRun& run, std::optional<std::string> prefix,
+      LayoutSink* next) const override;
+  std::string NativeName(std::string hf,
+                         std::optional<DType>* held) const override;
+
+  const LayoutTable& table() const { return table_; }
+  const std::vector<CompiledRow>& rows() const { return rows_; }
+  const Names& names(bool to_hf) const { return to_hf ? native_ : hf_; }
+  const NamePattern* router() const {
+    return router_.left.empty() ? nullptr : &router_.left[0];
+  }
+
+ private:
+  absl::Status Compile();
+  absl::Status CompileRow(const Row& row, CompiledRow* compiled) const;
+  static absl::Status CheckOps(const CompiledRow& row);
+  static absl::Status CheckCaptures(const CompiledRow& row);
+  absl::Status CheckOverlaps() const;
+  bool Together(const Row& a, const Row& b, bool hf) const;
+
+  LayoutTable table_;
+  std::vector<CompiledRow> rows_;
+  Names hf_;
+  Names native_;
+  NamePattern::Pair router_;
+  absl::Status status_;
+};
+
+CompiledTable::CompiledTable(LayoutTable table) : table_(std::move(table)) {
+  status_ = Compile();
+}
+
+absl::Status CompiledTable::Compile() {
+  rows_.resize(table_.rows().size());
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    WINDLASS_RETURN_IF_ERROR(Annotate(CompileRow(table_.rows()[i], &rows_[i]),
+                                      "row ", table_.rows()[i].ToString()));
+  }
+  // Rows lie where they will stay: the index points to them.
+  for (const CompiledRow& row : rows_) {
+    if (row.row.kind == Row::Kind::kSynthesize) continue;
+    for (size_t i = 0; i < row.names.left.size(); ++i) {
+      hf_.Add(&row, i, &row.names.left[i]);
+    }
+    for (size_t i = 0; i < row.names.right.size(); ++i) {
+      native_.Add(&row, i, &row.names.right[i]);
+    }
+  }
+  if (table_.experts().has_value() && !table_.experts()->router.empty()) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        router_, NamePattern::Compile({table_.experts()->router}, {}));
+  }
+  return CheckOverlaps();
+}
+
+absl::Status CompiledTable::CompileRow(const Row& row,
+                                       CompiledRow* compiled) const {
+  compiled->row = row;
+  const bool only_native = row.kind == Row::Kind::kDropNative;
+  WINDLASS_ASSIGN_OR_RETURN(
+      compiled->names,
+      NamePattern::Compile(
+          only_native ? row.native : row.hf,
+          only_native ? std::vector<std::string>() : row.native));
+  if (only_native) compiled->names.left.swap(compiled->names.right);
+  const auto cast_first = [](std::vector<LayoutOp>* ops) {
+    // Each element is then moved once.
+    for (size_t i = ops->size(); i-- > 1;) {
+      for (size_t j = i; j > 0 && (*ops)[j].kind == LayoutOp::Kind::kLossy &&
+                         (*ops)[j - 1].moves && (*ops)[j - 1].shapes.empty();
+           --j) {
+        std::swap((*ops)[j], (*ops)[j - 1]);
+      }
+    }
+  };
+  std::vector<LayoutOp> ops = row.ops;
+  cast_first(&ops);
+  for (LayoutOp& op : ops) {
+    if (op.held.has_value()) compiled->held = op.held;
+    if (!op.shapes.empty()) {
+      compiled->shapes = op.shapes;
+      continue;
+    }
+    if (!op.over.empty()) {
+      const auto slot = absl::c_find(compiled->names.slots, op.over);
+      if (compiled->count.has_value()) {
+        return absl::InvalidArgumentError("is stacked twice");
+      }
+      if (slot == compiled->names.slots.end()) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "is stacked over \"", op.over, "\", which no name captures"));
+      }
+      compiled->over = slot - compiled->names.slots.begin();
+      compiled->count = op.count;
+      continue;
+    }
+    (compiled->count.has_value() ? compiled->behind : compiled->before)
+        .push_back(std::move(op));
+  }
+  WINDLASS_RETURN_IF_ERROR(CheckOps(*compiled));
+  return CheckCaptures(*compiled);
+}
+
+absl::Status CompiledTable::CheckOps(const CompiledRow& row) {
+  if (row.row.kind == Row::Kind::kDropHf ||
+      row.row.kind == Row::Kind::kDropNative) {
+    return absl::OkStatus();
+  }
+  if (!row.shapes.empty() &&
+      row.shapes.size() != static_cast<size_t>(row.parts())) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "has ", row.shapes.size(), " shapes for ", row.parts(), " tensors"));
+  }
+  int tensors = row.parts();
+  for (const auto* ops : {&row.before, &row.behind}) {
+    for (const LayoutOp& op : *ops) {
+      if (op.takes != 0 && op.takes != tensors) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("gives ", tensors, " tensors to \"", op.name,
+                         "\", which takes ", op.takes));
+      }
+      if (op.gives != 0) tensors = op.gives;
+    }
+  }
+  if (tensors != static_cast<int>(row.names.right.size())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("makes ", tensors, " tensors for ", row.names.right.size(),
+                     " native names"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompiledTable::CheckCaptures(const CompiledRow& row) {
+  if (row.names.right.empty() || row.names.left.empty()) {
+    return absl::OkStatus();
+  }
+  for (size_t slot = 0; slot < row.names.slots.size(); ++slot) {
+    const bool over = static_cast<int>(slot) == row.over;
+    for (const NamePattern& hf : row.names.left) {
+      if (hf.Has(slot)) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", hf.text(), "\" lacks the capture \"",
+                       row.names.slots[slot], "\""));
+    }
+    for (const NamePattern& native : row.names.right) {
+      if (native.Has(slot) != over) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("\"", native.text(), "\" ",
+                       over ? "has the capture that is stacked over, \""
+                            : "lacks the capture \"",
+                       row.names.slots[slot], "\""));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Whether both rows may be at work at once.
+bool CompiledTable::Together(const Row& a, const Row& b, bool hf) const {
+  if (a.tier != b.tier) return false;
+  for (const auto& [choice, form] : a.forms) {
+    for (const auto& [other, other_form] : b.forms) {
+      if (choice != other || form == other_form) continue;
+      if (!hf || table_.choices()[choice].detect != nullptr) return false;
+    }
+  }
+  return true;
+}
+
+absl::Status CompiledTable::CheckOverlaps() const {
+  struct Name {
+    const CompiledRow* row;
+    const NamePattern* pattern;
+  };
+  for (const bool hf : {true, false}) {
+    std::vector<Name> names;
+    for (const CompiledRow& row : rows_) {
+      if (row.row.kind == Row::Kind::kSynthesize) continue;
+      for (const NamePattern& pattern : hf ? row.names.left : row.names.right) {
+        names.push_back({&row, &pattern});
+      }
+    }
+    for (size_t i = 0; i < names.size(); ++i) {
+      for (size_t j = i + 1; j < names.size(); ++j) {
+        if (!Together(names[i].row->row, names[j].row->row, hf) ||
+            !NamePattern::Overlap(*names[i].pattern, *names[j].pattern)) {
+          continue;
+        }
+        return absl::InvalidArgumentError(absl::StrCat(
+            hf ? "HF" : "native", " names match two rows: \"",
+            names[i].pattern->text(), "\" and \"", names[j].pattern->text(),
+            "\" (rows ", names[i].row->row.ToString(), " and ",
+            names[j].row->row.ToString(), ")"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CompiledTable::Check(bool first) const {
+  WINDLASS_RETURN_IF_ERROR(status_);
+  if (first) return absl::OkStatus();
+  for (const CompiledRow& row : rows_) {
+    if (row.row.companions > 0 || row.row.kind == Row::Kind::kSynthesize) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "row ", row.row.ToString(),
+          ": looks other tensors up, which only a first stage can"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string CompiledTable::NativeName(std::string hf,
+                                      std::optional<DType>* held) const {
+  Found found;
+  const std::vector<bool> all(rows_.size(), true);
+  if (!hf_.Find(hf, all, rows_.data(), &found)) return hf;
+  if (found.row->held.has_value()) *held = found.row->held;
+  if (found.row->row.native.empty()) return hf;
+  std::string name;
+  const int part = found.row->names.right.size() > 1 ? found.part : 0;
+  found.row->names.right[part].AppendName(found.captures, &name);
+  return name;
+}
+
+// What is not taken by any row and yet is of an expert, by its name.
+absl::string_view DescribeUnknown(absl::string_view name) {
+  struct Ending {
+    const char* ending;
+    const char* said;
+  };
+  static constexpr Ending kEndings[] = {
+      {".qzeros", "a tensor of AWQ or GPTQ"},
+      {".qweight", "a tensor of AWQ or GPTQ"},
+      {".scales", "a tensor of AWQ or GPTQ"},
+      {".g_idx", "a tensor of GPTQ"},
+      {".absmax", "a tensor of bitsandbytes"},
+      {".quant_map", "a tensor of bitsandbytes"},
+      {".quant_state.bitsandbytes__nf4", "a tensor of bitsandbytes"},
+      {".quant_state.bitsandbytes__fp4", "a tensor of bitsandbytes"},
+      {"_packed", "packed weights"},
+      {"_blocks", "packed weights"},
+      {"_scale", "a scale"},
+      {"_scales", "scales"},
+      {"_scale_inv", "a scale"},
+      {"_shape", "a shape of packed weights"},
+  };
+  for (const Ending& ending : kEndings) {
+    if (absl::EndsWith(name, ending.ending)) return ending.said;
+  }
+  return "a name that no row has";
+}
+
+bool HasSegment(absl::string_view name, absl::string_view segment) {
+  for (size_t at = name.find(segment); at != name.npos;
+       at = name.find(segment, at + 1)) {
+    const size_t end = at + segment.size();
+    if ((at == 0 || name[at - 1] == '.') &&
+        (end == name.size() || name[end] == '.')) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// "model.layers.3." of "model.layers.3.mlp.gate.weight"; empty where there is
+// none. `number` is 3.
+absl::string_view LayerOf(absl::string_view name, int64_t* number) {
+  constexpr absl::string_view kLayers = "layers.";
+  for (size_t at = name.find(kLayers); at != name.npos;
+       at = name.find(kLayers, at + 1)) {
+    size_t end = at + kLayers.size();
+    *number = 0;
+    const size_t digits = end;
+    while (end < name.size() && name[end] >= '0' && name[end] <= '9' &&
+           end - digits < 9) {
+      *number = *number * 10 + (name[end++] - '0');
+    }
+    if (end > digits && end < name.size() && name[end] == '.') {
+      return name.substr(0, end + 1);
+    }
+  }
+  return "";
+}
+
+class TableSink : public LayoutSink {
+ public:
+  TableSink(const CompiledTable& table, const LayoutRun& run,
+            std::optional<std::string> prefix, std::vector<bool> active,
+            LayoutSink* next)
+      : table_(table),
+        run_(run),
+        prefix_(std::move(prefix)),
+        active_(std::move(active)),
+        next_(next),
+        groups_(table.rows().size()) {}
+
+  absl::Status Push(LayoutItem item) override;
+  absl::Status Finish() override;
+
+ private:
+  // Which experts this run has.
+  std::pair<int64_t, int64_t> ShareOf(const CompiledRow& row) const {
+    return RankShare(row.count->size, run_.mesh);
+  }
+
+  // The captures of `found` point into the item's name.
+  absl::Status PushHf(const Found& found, LayoutItem& item);
+  absl::Status PushNative(const Found& found, LayoutItem& item);
+  absl::Status PushDecoded(const Found& found, LayoutItem& item);
+  absl::Status PushPart(const Found& found, LayoutItem& item);
+  absl::Status Passes(LayoutItem& item);
+  absl::Status Synthesize(const LayoutItem& item);
+
+  std::unique_ptr<Group> NewGroup(const CompiledRow& row,
+                                  const NamePattern& pattern,
+                                  const std::string& name) {
+    auto group = std::make_unique<Group>();
+    group->row = &row;
+    group->name = name;
+    pattern.Match(group->name, &group->captures);
+    order_.push_back(group.get());
+    return group;
+  }
+  absl::Status Merge(Group* group);
+  absl::Status CheckParts(Group* group);
+  absl::Status Forward(const CompiledRow& row, const NameCaptures& captures,
+                       std::vector<LayoutItem*> items, Group* group);
+  absl::Status EmitNative(const CompiledRow& row, const NameCaptures& captures,
+                          std::vector<Tensor> tensors,
+                          const NamedTensor* origin);
+  absl::Status Backward(const CompiledRow& row, NameCaptures captures,
+                        const std::vector<LayoutItem*>& items);
+  absl::Status EmitHf(const CompiledRow& row, const NameCaptures& captures,
+                      std::vector<Tensor> tensors, const NamedTensor* origin,
+                      Group* dims);
+
+  int BlockOf(const CompiledRow& row, const NameCaptures& captures);
+  absl::Status CheckSets() const;
+  absl::Status Twice(const Group& group, const Part& part) const;
+  absl::Status Incomplete() const;
+  void ObserveLayer(absl::string_view name, bool experts, bool lora);
+  absl::Status CheckLayers() const;
+
+  const Tensor* FindInput(absl::string_view name) const {
+    return prefix_->empty() ? run_.input->Find(name)
+                            : run_.input->Find(absl::StrCat(*prefix_, name));
+  }
+
+  const CompiledTable& table_;
+  const LayoutRun& run_;
+  const std::optional<std::string> prefix_;
+  const std::vector<bool> active_;
+  LayoutSink* const next_;
+
+  std::vector<absl::flat_hash_map<std::string, std::unique_ptr<Group>>> groups_;
+  std::vector<Group*> order_;
+  // The group of the tensor before: its like come one after the other.
+  std::string last_name_;
+  const CompiledRow* last_row_ = nullptr;
+  Group* last_ = nullptr;
+
+  struct Deferred {
+    int block;
+    int row;
+    LayoutItem item;
+  };
+  std::vector<Deferred> deferred_;
+  absl::flat_hash_map<std::string, int> blocks_;
+
+  // By set of rows and block, what was made of it.
+  struct Made {
+    const CompiledRow* row;
+    int name;
+    std::string native;
+  };
+  std::map<std::pair<int, int>, std::vector<Made>> sets_;
+
+  struct Layer {
+    int64_t number = 0;
+    bool router = false;
+    bool experts = false;
+    bool weights = false;
+    std::string example;
+  };
+  std::map<std::string, Layer, std::less<>> layers_;
+  std::string last_layer_;
+  Layer* layer_ = nullptr;
+};
+
+absl::StatusOr<std::unique_ptr<LayoutSink>> CompiledTable::Start(
+    const LayoutRun& run, std::optional<std::string> prefix,
+    LayoutSink* next) const {
+  // For each choice, the one form that is at work; empty for all of them.
+  std::vector<std::string> forms;
+  for (const LayoutChoice& choice : table_.choices()) {
+    if (run.to_hf) {
+      forms.push_back(run.v4_compatible && !choice.on_v4_export.empty()
+                          ? choice.on_v4_export
+                          : choice.on_export);
+    } else if (choice.detect != nullptr) {
+      WINDLASS_ASSIGN_OR_RETURN(std::string form, choice.detect(*run.input));
+      forms.push_back(std::move(form));
+    } else {
+      forms.emplace_back();
+    }
+  }
+  std::vector<bool> active;
+  for (const CompiledRow& row : rows_) {
+    active.push_back(absl::c_all_of(row.row.forms, [&](const auto& form) {
+      return forms[form.first].empty() || forms[form.first] == form.second;
+    }));
+  }
+  return std::make_unique<TableSink>(*this, run, std::move(prefix),
+                                     std::move(active), next);
+}
+
+absl::Status TableSink::Push(LayoutItem item) {
+  Found found;
+  if (!run_.to_hf) WINDLASS_RETURN_IF_ERROR(Synthesize(item));
+  if (!table_.names(run_.to_hf)
+           .Find(item.name, active_, table_.rows().data(), &found)) {
+    return Passes(item);
+  }
+  switch (found.row->row.kind) {
+    case Row::Kind::kDropHf:
+    case Row::Kind::kDropNative:
+      return absl::OkStatus();
+    case Row::Kind::kSynthesize:
+      return Passes(item);
+    case Row::Kind::kMap:
+      break;
+  }
+  return run_.to_hf ? PushNative(found, item) : PushHf(found, item);
+}
+
+absl::Status TableSink::Passes(LayoutItem& item) {
+  if (table_.table().experts().has_value()) {
+    if (HasSegment(item.name, "experts")) {
+      std::vector<std::string> known;
+      for (const CompiledRow& row : table_.rows()) {
+        const auto& names = run_.to_hf ? row.row.native : row.row.hf;
+        for (const std::string& name : names) {
+          if (HasSegment(name, "experts")) known.push_back(name);
+        }
+      }
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(item.origin->name), ": found ", DescribeUnknown(item.name),
+          " where experts are expected: ", absl::StrJoin(known, ", ")));
+    }
+    if (!run_.to_hf) {
+      ObserveLayer(item.name, /*experts=*/false,
+                   absl::StrContains(item.name, ".lora_"));
+    }
+  }
+  return next_->Push(std::move(item));
+}
+
+absl::Status TableSink::Synthesize(const LayoutItem& item) {
+  for (const CompiledRow& row : table_.rows()) {
+    if (row.row.kind != Row::Kind::kSynthesize) continue;
+    NameCaptures captures;
+    if (!row.names.left[0].Match(item.name, &captures)) continue;
+    std::string name;
+    row.names.right[0].AppendName(captures, &name);
+    if (FindInput(name) != nullptr) continue;
+    LayoutItem copy = item;
+    WINDLASS_RETURN_IF_ERROR(Forward(row, captures, {&copy}, nullptr));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TableSink::PushHf(const Found& found, LayoutItem& item) {
+  const CompiledRow& row = *found.row;
+  if (table_.table().experts().has_value()) {
+    ObserveLayer(item.name, HasSegment(item.name, "experts"),
+                 absl::StrContains(item.name, "lora_"));
+  }
+  if (row.row.companions > 0) return PushDecoded(found, item);
+  if (row.parts() > 1 || row.over >= 0) return PushPart(found, item);
+  return Forward(row, found.captures, {&item}, nullptr);
+}
+
+absl::Status TableSink::PushDecoded(const Found& found, LayoutItem& item) {
+  const CompiledRow& row = *found.row;
+  std::string name;
+  if (found.part > 0) {
+    row.names.left[0].AppendName(found.captures, &name);
+    if (FindInput(name) != nullptr) return absl::OkStatus();
+    return Passes(item);
+  }
+  std::vector<LayoutItem> companions;
+  for (int i = 1; i <= row.row.companions; ++i) {
+    name.clear();
+    row.names.left[i].AppendName(found.captures, &name);
+    const Tensor* tensor = FindInput(name);
+    if (tensor == nullptr) break;
+    companions.push_back({name, *tensor, item.origin});
+  }
+  std::vector<LayoutItem*> items = {&item};
+  for (LayoutItem& companion : companions) items.push_back(&companion);
+  return Forward(row, found.captures, std::move(items), nullptr);
+}
+
+absl::Status TableSink::PushPart(const Found& found, LayoutItem& item) {
+  const CompiledRow& row = *found.row;
+  const int64_t number =
+      row.over >= 0 ? found.captures.values[row.over].number : 0;
+  if (row.over >= 0) {
+    if (number >= row.count->size) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(item.origin->name), ": found expert ", number, ", expected ",
+          row.count->size, " experts (", row.count->origin, ")"));
+    }
+    const auto [begin, end] = ShareOf(row);
+    if (number < begin || number >= end) return absl::OkStatus();
+  }
+  std::string name;
+  row.names.right[0].AppendName(found.captures, &name);
+  if (last_row_ != &row || last_name_ != name) {
+    auto& group = groups_[&row - table_.rows().data()][name];
+    if (group == nullptr) {
+      group = NewGroup(row, row.names.left[found.part], item.name);
+    }
+    last_ = group.get();
+    last_row_ = &row;
+    last_name_ = std::move(name);
+  }
+  Group* group = last_;
+  Part part{number, found.part, std::move(item)};
+  if (group->done) return Twice(*group, part);
+  if (!row.shapes.empty()) {
+    WINDLASS_RETURN_IF_ERROR(
+        Annotate(CheckShape(row.shapes[found.part], part.item.tensor, group),
+                 Quoted(part.item.origin->name)));
+  }
+  group->parts.push_back(std::move(part));
+  int64_t elements = 1;
+  if (row.over >= 0) {
+    const auto [begin, end] = ShareOf(row);
+    elements = end - begin;
+  }
+  // No product: a config may say anything.
+  if (static_cast<int64_t>(group->parts.size()) / row.parts() < elements) {
+    return absl::OkStatus();
+  }
+  return Merge(group);
+}
+
+// The parts are sorted and each there once.
+absl::Status TableSink::CheckParts(Group* group) {
+  absl::c_stable_sort(group->parts, [](const Part& a, const Part& b) {
+    return std::tie(a.number, a.part) < std::tie(b.number, b.part);
+  });
+  for (size_t i = 1; i < group->parts.size(); ++i) {
+    const Part& a = group->parts[i - 1];
+    const Part& b = group->parts[i];
+    if (a.number != b.number || a.part != b.part) continue;
+    return absl::AlreadyExistsError(absl::StrCat(
+        "tensors \"", a.item.origin->name, "\" and \"", b.item.origin->name,
+        "\" are one and the same", group->row->Said()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TableSink::Merge(Group* group) {
+  const CompiledRow& row = *group->row;
+  const LayoutItem last = group->parts.back().item;
+  WINDLASS_RETURN_IF_ERROR(CheckParts(group));
+  group->done = true;
+  std::vector<Part> parts = std::move(group->parts);
+  group->parts = {};
+  for (const Part& part : parts) group->merged.push_back(part.item.origin);
+  if (row.over < 0) {
+    std::vector<LayoutItem*> items;
+    for (Part& part : parts) items.push_back(&part.item);
+    items.back()->origin = last.origin;
+    return Forward(row, group->captures, std::move(items), group);
+  }
+  // By native name, its elements.
+  std::vector<std::vector<Tensor>> columns;
+  const size_t step = row.parts();
+  std::vector<Tensor> tensors;
+  LayoutContext context{run_.mesh, {}};
+  std::vector<absl::string_view>& names = context.names;
+  names.resize(step);
+  for (size_t i = 0; i < parts.size(); i += step) {
+    tensors.clear();
+    for (size_t k = 0; k < step; ++k) {
+      tensors.push_back(std::move(parts[i + k].item.tensor));
+      names[k] = parts[i + k].item.origin->name;
+    }
+    for (const LayoutOp& op : row.before) {
+      WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
+    }
+    columns.resize(tensors.size());
+    for (size_t k = 0; k < tensors.size(); ++k) {
+      columns[k].push_back(std::move(tensors[k]));
+    }
+  }
+  tensors.clear();
+  names = {last.origin->name};
+  for (const std::vector<Tensor>& column : columns) {
+    absl::StatusOr<Tensor> stacked = Stack(column);
+    if (!stacked.ok()) return Annotate(stacked.status(), Quoted(names[0]));
+    tensors.push_back(*std::move(stacked));
+  }
+  for (const LayoutOp& op : row.behind) {
+    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
+  }
+  return EmitNative(row, group->captures, std::move(tensors), last.origin);
+}
+
+// Rows without a stack.
+absl::Status TableSink::Forward(const CompiledRow& row,
+                                const NameCaptures& captures,
+                                std::vector<LayoutItem*> items, Group* group) {
+  std::vector<Tensor> tensors;
+  LayoutContext context{run_.mesh, {}};
+  std::vector<absl::string_view>& names = context.names;
+  Group fresh;
+  for (size_t i = 0; i < items.size(); ++i) {
+    names.push_back(items[i]->origin->name);
+    if (group == nullptr && i < row.shapes.size()) {
+      WINDLASS_RETURN_IF_ERROR(
+          Annotate(CheckShape(row.shapes[i], items[i]->tensor, &fresh),
+                   Quoted(names.back())));
+    }
+    tensors.push_back(std::move(items[i]->tensor));
+  }
+  for (const LayoutOp& op : row.before) {
+    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
+  }
+  return EmitNative(row, captures, std::move(tensors), items.back()->origin);
+}
+
+// One number for all that have these captures, but for that of a stack.
+int TableSink::BlockOf(const CompiledRow& row, const NameCaptures& captures) {
+  std::string block;
+  for (size_t slot = 0; slot < row.names.slots.size(); ++slot) {
+    if (static_cast<int>(slot) == row.over) continue;
+    absl::StrAppend(&block, captures.values[slot].text, "|");
+  }
+  return blocks_.try_emplace(std::move(block), blocks_.size()).first->second;
+}
+
+absl::Status TableSink::CheckSets() const {
+  for (const auto& [key, made] : sets_) {
+    const Made& first = made.front();
+    for (const CompiledRow& row : table_.rows()) {
+      if (row.row.set != key.first || row.row.forms != first.row->row.forms) {
+        continue;
+      }
+      for (size_t i = 0; i < row.row.native.size(); ++i) {
+        if (absl::c_any_of(made, [&](const Made& m) {
+              return m.row->row.native[m.name] == row.row.native[i];
+            })) {
+          continue;
+        }
+        NameCaptures captures;
+        first.row->names.right[first.name].Match(first.native, &captures);
+        const std::string number =
+            row.over < 0 ? "" : absl::StrCat(ShareOf(row).first);
+        if (row.over >= 0) captures.values[row.over] = {number, 0};
+        std::string missing;
+        row.names.left[0].AppendName(captures, &missing);
+        return absl::InvalidArgumentError(absl::StrCat(
+            "tensors are missing: found no \"", prefix_.value_or(""), missing,
+            "\" nor its like, expected them beside what makes \"", first.native,
+            "\"", row.Said()));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TableSink::EmitNative(const CompiledRow& row,
+                                   const NameCaptures& captures,
+                                   std::vector<Tensor> tensors,
+                                   const NamedTensor* origin) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    LayoutItem item{"", std::move(tensors[i]), origin};
+    row.names.right[i].AppendName(captures, &item.name);
+    if (row.row.set >= 0) {
+      sets_[{row.row.set, BlockOf(row, captures)}].push_back(
+          {&row, static_cast<int>(i), item.name});
+    }
+    if (!row.row.at_end) {
+      WINDLASS_RETURN_IF_ERROR(next_->Push(std::move(item)));
+      continue;
+    }
+    deferred_.push_back({BlockOf(row, captures),
+                         static_cast<int>(&row - table_.rows().data()),
+                         std::move(item)});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TableSink::PushNative(const Found& found, LayoutItem& item) {
+  const CompiledRow& row = *found.row;
+  if (row.names.right.size() == 1) {
+    return Backward(row, found.captures, {&item});
+  }
+  if (run_.single) return next_->Push(std::move(item));
+  std::string name;
+  row.names.left[0].AppendName(found.captures, &name);
+  auto& group = groups_[&row - table_.rows().data()][name];
+  if (group == nullptr) {
+    group = NewGroup(row, row.names.right[found.part], item.name);
+  }
+  Part part{0, found.part, std::move(item)};
+  if (group->done) return Twice(*group, part);
+  group->parts.push_back(std::move(part));
+  if (group->parts.size() < row.names.right.size()) return absl::OkStatus();
+  WINDLASS_RETURN_IF_ERROR(CheckParts(group.get()));
+  group->done = true;
+  std::vector<LayoutItem*> items;
+  for (Part& part : group->parts) {
+    group->merged.push_back(part.item.origin);
+    items.push_back(&part.item);
+  }
+  return Backward(row, group->captures, items);
+}
+
+absl::Status TableSink::Backward(const CompiledRow& row, NameCaptures captures,
+                                 const std::vector<LayoutItem*>& items) {
+  std::vector<Tensor> tensors;
+  LayoutContext context{run_.mesh, {}};
+  std::vector<absl::string_view>& names = context.names;
+  for (LayoutItem* item : items) {
+    tensors.push_back(std::move(item->tensor));
+    names.push_back(item->origin->name);
+  }
+  const NamedTensor* origin = items.back()->origin;
+  for (auto op = row.behind.rbegin(); op != row.behind.rend(); ++op) {
+    WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context, &tensors));
+  }
+  Group dims;
+  int64_t begin = 0, end = 1;
+  if (row.over >= 0) {
+    std::tie(begin, end) = ShareOf(row);
+    for (const Tensor& tensor : tensors) {
+      // A count that takes no byte is nobody's proof.
+      if (tensor.rank() > 0 && tensor.shape()[0] == end - begin &&
+          (tensor.bytes() > 0 || begin == end)) {
+        continue;
+      }
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(names[0]), ": found ", tensor.ToString(), ", expected ",
+          end - begin, " experts in dimension 0 (", row.count->origin, ")"));
+    }
+  }
+  for (int64_t number = begin; number < end; ++number) {
+    std::vector<Tensor> element = tensors;
+    std::string text;
+    if (row.over >= 0) {
+      text = absl::StrCat(number);
+      captures.values[row.over] = {text, number};
+      for (Tensor& tensor : element) {
+        WINDLASS_ASSIGN_OR_RETURN(tensor, Select(tensor, number - begin));
+      }
+    }
+    for (auto op = row.before.rbegin(); op != row.before.rend(); ++op) {
+      WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context, &element));
+    }
+    WINDLASS_RETURN_IF_ERROR(
+        EmitHf(row, captures, std::move(element), origin, &dims));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TableSink::EmitHf(const CompiledRow& row,
+                               const NameCaptures& captures,
+                               std::vector<Tensor> tensors,
+                               const NamedTensor* origin, Group* dims) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    if (i < row.shapes.size()) {
+      const absl::Status shape = CheckShape(row.shapes[i], tensors[i], dims);
+      if (!shape.ok()) {
+        return Annotate(shape, Quoted(origin->name), " gives \"",
+                        row.names.left[i].text(), "\"");
+      }
+    }
+    LayoutItem item{"", std::move(tensors[i]), origin};
+    row.names.left[i].AppendName(captures, &item.name);
+    WINDLASS_RETURN_IF_ERROR(next_->Push(std::move(item)));
+  }
+  return absl::OkStatus();
+}
+
+// A part of a group that is done came again.
+absl::Status TableSink::Twice(const Group& group, const Part& part) const {
+  const CompiledRow& row = *group.row;
+  const int64_t begin = row.over >= 0 ? ShareOf(row).first : 0;
+  const NamedTensor* first =
+      group.merged[(part.number - begin) * row.parts() + part.part];
+  return absl::AlreadyExistsError(absl::StrCat(
+      "tensors \"", first->name, "\" and \"", part.item.origin->name,
+      "\" are one and the same", row.Said()));
+}
+
+absl::Status TableSink::Incomplete() const {
+  std::vector<std::string> missing;
+  int64_t count = 0;
+  const CompiledRow* first = nullptr;
+  for (const Group* group : order_) {
+    if (group->done) continue;
+    const CompiledRow& row = *group->row;
+    if (first == nullptr) first = &row;
+    absl::flat_hash_set<std::pair<int64_t, int>> there;
+    for (const Part& part : group->parts) there.emplace(part.number, part.part);
+    const auto& patterns = run_.to_hf ? row.names.right : row.names.left;
+    int64_t begin = 0, end = 1;
+    if (row.over >= 0) std::tie(begin, end) = ShareOf(row);
+    // Enough to say "many", whatever the config says.
+    constexpr int64_t kMany = int64_t{1} << 40;
+    count += std::min(end - begin, kMany) * patterns.size() - there.size();
+    NameCaptures captures = group->captures;
+    for (int64_t e = begin; e < end && missing.size() < 5; ++e) {
+      for (size_t i = 0; i < patterns.size() && missing.size() < 5; ++i) {
+        if (there.contains({e, static_cast<int>(i)})) continue;
+        const std::string text = absl::StrCat(e);
+        if (row.over >= 0) captures.values[row.over] = {text, e};
+        std::string name;
+        patterns[i].AppendName(captures, &name);
+        missing.push_back(absl::StrCat("\"", prefix_.value_or(""), name, "\""));
+      }
+    }
+  }
+  if (missing.empty()) return absl::OkStatus();
+  const int64_t more = count - missing.size();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "tensors are missing: found no ", absl::StrJoin(missing, ", "),
+      more > 0 ? absl::StrCat(" and ", more, " more") : "",
+      first->count.has_value()
+          ? absl::StrCat(", expected ", first->count->size, " experts (",
+                         first->count->origin, ")")
+          : "",
+      first->Said()));
+}
+
+void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
+  int64_t number = 0;
+  const absl::string_view layer = LayerOf(name, &number);
+  if (layer.empty()) return;
+  if (layer_ == nullptr || layer != last_layer_) {
+    last_layer_ = std::string(layer);
+    layer_ = &layers_[last_layer_];
+    layer_->number = number;
+  }
+  if (experts) layer_->experts = true;
+  if (!lora) layer_->weights = true;
+  NameCaptures captures;
+  if (table_.router() != nullptr && table_.router()->Match(name, &captures)) {
+    layer_->router = true;
+    layer_->example = std::string(name);
+  }
+}
+
+absl::Status TableSink::CheckLayers() const {
+  const auto& experts = table_.table().experts();
+  if (!experts.has_value() || run_.to_hf) return absl::OkStatus();
+  for (const auto& [name, layer] : layers_) {
+    if (layer.experts || !layer.weights) continue;
+    const bool sparse =
+        experts->sparse != nullptr && experts->sparse(layer.number);
+    if (!layer.router && !sparse) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "layer \"", prefix_.value_or(""), name, "\": found ",
+        layer.router ? absl::StrCat("the router \"", layer.example, "\"")
+                     : "a layer that the config says to be a mixture",
+        " and no experts that this adapter knows"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TableSink::Finish() {
+  for (Group* group : order_) {
+    if (!group->done) WINDLASS_RETURN_IF_ERROR(CheckParts(group));
+  }
+  WINDLASS_RETURN_IF_ERROR(Incomplete());
+  WINDLASS_RETURN_IF_ERROR(CheckSets());
+  WINDLASS_RETURN_IF_ERROR(CheckLayers());
+  absl::c_stable_sort(deferred_, [](const Deferred& a, const Deferred& b) {
+    return std::tie(a.block, a.row) < std::tie(b.block, b.row);
+  });
+  for (Deferred& deferred : deferred_) {
+    WINDLASS_RETURN_IF_ERROR(next_->Push(std::move(deferred.item)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::shared_ptr<const LayoutStage::Impl> CompileTable(LayoutTable table) {
+  return std::make_shared<CompiledTable>(std::move(table));
+}
+
+}  // namespace windlass

@@ -1,0 +1,326 @@
+#include "windlass/core/layout_op.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+
+namespace windlass {
+namespace {
+
+// A function of one tensor, done to each.
+template <typename F>
+LayoutOp::Function Each(F function) {
+  return [function](const LayoutContext& context,
+                    std::vector<Tensor>* tensors) -> absl::Status {
+    for (Tensor& tensor : *tensors) {
+      WINDLASS_ASSIGN_OR_RETURN(tensor, function(context.mesh, tensor));
+    }
+    return absl::OkStatus();
+  };
+}
+
+absl::Status Nothing(const LayoutContext&, std::vector<Tensor>*) {
+  return absl::OkStatus();
+}
+
+int At(const Tensor& tensor, int dim) {
+  return dim < 0 ? tensor.rank() + dim : dim;
+}
+
+absl::Status Cut(int dim, const std::vector<int64_t>& widths,
+                 std::vector<Tensor>* tensors) {
+  const Tensor whole = tensors->front();
+  const int at = At(whole, dim);
+  if (at < 0 || at >= whole.rank()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", whole.ToString(), ", expected a dimension ", dim));
+  }
+  const int64_t parts = widths.size();
+  const int64_t extent = whole.shape()[at];
+  std::vector<int64_t> sizes = widths;
+  if (sizes[0] < 0) sizes.assign(parts, extent / parts);
+  int64_t total = 0;
+  for (int64_t size : sizes) {
+    // A width may be anything that a config says.
+    total = size > INT64_MAX - total ? INT64_MAX : total + size;
+  }
+  if (total != extent) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", whole.ToString(), ", expected ",
+                     widths[0] < 0 ? absl::StrCat("a multiple of ", parts)
+                                   : absl::StrCat(total),
+                     " in dimension ", at));
+  }
+  tensors->clear();
+  int64_t begin = 0;
+  for (int64_t size : sizes) {
+    WINDLASS_ASSIGN_OR_RETURN(Tensor part,
+                              Slice(whole, at, begin, begin + size));
+    tensors->push_back(std::move(part));
+    begin += size;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Join(int dim, std::vector<Tensor>* tensors) {
+  WINDLASS_ASSIGN_OR_RETURN(Tensor joined,
+                            Concat(*tensors, At(tensors->front(), dim)));
+  tensors->assign(1, std::move(joined));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Tensor> Reshaped(const Tensor& tensor, Shape shape) {
+  int64_t known = 1;
+  int64_t* open = nullptr;
+  for (int64_t& extent : shape) {
+    if (extent < 0) {
+      open = &extent;
+    } else {
+      known *= extent;
+    }
+  }
+  if (open != nullptr) {
+    WINDLASS_ASSIGN_OR_RETURN(const int64_t count,
+                              ElementCount(tensor.shape()));
+    *open = known > 0 ? count / known : 0;
+  }
+  return Reshape(tensor, std::move(shape));
+}
+
+// The scales that the codes have blocks for: some files have more.
+absl::StatusOr<Tensor> Trim(const Tensor& scales, const Tensor& codes,
+                            const PackedFormat& format) {
+  Tensor trimmed = scales;
+  const int rank = format.block.size();
+  if (format.element != ElementCode::kFloat || codes.rank() != scales.rank() ||
+      rank > codes.rank()) {
+    return trimmed;
+  }
+  for (int dim = codes.rank() - rank; dim < codes.rank(); ++dim) {
+    const int64_t size = format.block[dim - codes.rank() + rank];
+    if (size == kWholeDimension) continue;
+    const int64_t blocks = (codes.shape()[dim] + size - 1) / size;
+    if (blocks >= scales.shape()[dim]) continue;
+    WINDLASS_ASSIGN_OR_RETURN(trimmed, Slice(trimmed, dim, 0, blocks));
+  }
+  return trimmed;
+}
+
+}  // namespace
+
+std::pair<int64_t, int64_t> RankShare(int64_t count, const DeviceMesh& mesh) {
+  const int64_t each = count / mesh.ep_size;
+  const int64_t more = count % mesh.ep_size;
+  const int64_t rank = mesh.ep_rank;
+  const int64_t begin = rank * each + std::min(rank, more);
+  return {begin, begin + each + (rank < more ? 1 : 0)};
+}
+
+namespace layout {
+
+LayoutOp Shapes(std::vector<std::vector<LayoutDim>> shapes) {
+  LayoutOp op;
+  op.name = "shapes";
+  op.forward = op.backward = &Nothing;
+  op.moves = true;
+  op.shapes = std::move(shapes);
+  return op;
+}
+
+LayoutOp Transpose() {
+  LayoutOp op;
+  op.name = "transpose";
+  op.forward = op.backward = Each([](const DeviceMesh&, const Tensor& tensor) {
+    return windlass::Transpose(tensor);
+  });
+  op.moves = true;
+  return op;
+}
+
+LayoutOp Concat(int dim, std::vector<int64_t> widths) {
+  LayoutOp op;
+  op.name = absl::StrCat("concat ", dim);
+  op.takes = widths.size();
+  op.gives = 1;
+  op.moves = true;
+  op.forward = [dim](const LayoutContext&, std::vector<Tensor>* tensors) {
+    return Join(dim, tensors);
+  };
+  op.backward = [dim, widths](const LayoutContext&,
+                              std::vector<Tensor>* tensors) {
+    return Cut(dim, widths, tensors);
+  };
+  return op;
+}
+
+LayoutOp Split(int dim, std::vector<int64_t> widths) {
+  LayoutOp op = Concat(dim, std::move(widths));
+  op.name = absl::StrCat("split ", dim);
+  std::swap(op.takes, op.gives);
+  std::swap(op.forward, op.backward);
+  return op;
+}
+
+LayoutOp Stack(std::string capture, LayoutDim count) {
+  LayoutOp op;
+  op.name = absl::StrCat("stack over ", capture);
+  op.forward = op.backward = &Nothing;  // a table's own business
+  op.moves = true;
+  op.over = std::move(capture);
+  op.count = std::move(count);
+  return op;
+}
+
+LayoutOp Share(LayoutDim count) {
+  LayoutOp op;
+  op.name = "share";
+  op.moves = true;
+  op.forward = Each([count](const DeviceMesh& mesh,
+                            const Tensor& tensor) -> absl::StatusOr<Tensor> {
+    if (tensor.rank() == 0 || tensor.shape()[0] != count.size) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("found ", tensor.ToString(), ", expected ", count.size,
+                       " in dimension 0 (", count.origin, ")"));
+    }
+    const auto [begin, end] = RankShare(count.size, mesh);
+    if (end - begin == count.size) return tensor;
+    return Slice(tensor, 0, begin, end);
+  });
+  op.backward = Each([count](const DeviceMesh& mesh,
+                             const Tensor& tensor) -> absl::StatusOr<Tensor> {
+    if (mesh.ep_size == 1 && tensor.rank() > 0 &&
+        tensor.shape()[0] == count.size) {
+      return tensor;
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", tensor.ToString(), " of rank ", mesh.ep_rank, " of ",
+        mesh.ep_size, ", expected all ", count.size, " in dimension 0 (",
+        count.origin, "): a share of them has no form of its own there"));
+  });
+  return op;
+}
+
+LayoutOp Cast(DType dtype) {
+  LayoutOp op;
+  op.name = absl::StrCat("cast ", DTypeName(dtype));
+  op.kind = LayoutOp::Kind::kLossy;
+  op.forward = Each([dtype](const DeviceMesh&,
+                            const Tensor& tensor) -> absl::StatusOr<Tensor> {
+    if (DTypeBits(tensor.dtype()) <= 8 && tensor.dtype() != dtype) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "found ", tensor.ToString(),
+          " without a scale, expected a dtype of 16 bits or more"));
+    }
+    return windlass::Cast(tensor, dtype);
+  });
+  op.backward = &Nothing;
+  return op;
+}
+
+LayoutOp Hold(DType dtype) {
+  LayoutOp op = Cast(dtype);
+  op.name = absl::StrCat("hold ", DTypeName(dtype));
+  op.forward = op.backward =
+      Each([dtype](const DeviceMesh&,
+                   const Tensor& tensor) -> absl::StatusOr<Tensor> {
+        if (!IsFloat(tensor.dtype())) return tensor;
+        return windlass::Cast(tensor, dtype);
+      });
+  op.held = dtype;
+  return op;
+}
+
+LayoutOp Reshape(Shape native, Shape hf) {
+  LayoutOp op;
+  op.name = "reshape";
+  op.moves = true;
+  op.forward = Each([native](const DeviceMesh&, const Tensor& tensor) {
+    return Reshaped(tensor, native);
+  });
+  op.backward = Each([hf](const DeviceMesh&, const Tensor& tensor) {
+    return Reshaped(tensor, hf);
+  });
+  return op;
+}
+
+LayoutOp Squeeze(int dim, int native_rank) {
+  LayoutOp op;
+  op.name = absl::StrCat("squeeze ", dim);
+  op.moves = true;
+  op.forward =
+      Each([dim, native_rank](const DeviceMesh&,
+                              const Tensor& tensor) -> absl::StatusOr<Tensor> {
+        Shape shape = tensor.shape();
+        if (tensor.rank() != native_rank + 1 || shape[dim] != 1) return tensor;
+        shape.erase(shape.begin() + dim);
+        return windlass::Reshape(tensor, std::move(shape));
+      });
+  op.backward =
+      Each([dim, native_rank](const DeviceMesh&,
+                              const Tensor& tensor) -> absl::StatusOr<Tensor> {
+        Shape shape = tensor.shape();
+        if (tensor.rank() != native_rank) return tensor;
+        shape.insert(shape.begin() + dim, 1);
+        return windlass::Reshape(tensor, std::move(shape));
+      });
+  return op;
+}
+
+LayoutOp Interleave(int dim) {
+  LayoutOp op;
+  op.name = absl::StrCat("interleave ", dim);
+  op.moves = true;
+  op.forward = Each([dim](const DeviceMesh&, const Tensor& tensor) {
+    return windlass::Interleave(tensor, At(tensor, dim));
+  });
+  op.backward = Each([dim](const DeviceMesh&, const Tensor& tensor) {
+    return windlass::Deinterleave(tensor, At(tensor, dim));
+  });
+  return op;
+}
+
+LayoutOp Dequantize(PackedFormat format, DType dtype) {
+  LayoutOp op;
+  op.name = "dequantize";
+  op.kind = LayoutOp::Kind::kOneWay;
+  op.gives = 1;
+  op.forward = [format, dtype](const LayoutContext&,
+                               std::vector<Tensor>* tensors) -> absl::Status {
+    const Tensor codes = tensors->front();
+    if (tensors->size() == 1) {
+      if (!IsFloat(codes.dtype()) || DTypeBits(codes.dtype()) > 8) {
+        return absl::OkStatus();
+      }
+      return absl::InvalidArgumentError(absl::StrCat(
+          "found ", codes.ToString(), " without a scale, expected one"));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor scales,
+                              Trim((*tensors)[1], codes, format));
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor values, windlass::Dequantize(codes, scales, format, dtype));
+    tensors->assign(1, std::move(values));
+    return absl::OkStatus();
+  };
+  op.backward = &Nothing;
+  return op;
+}
+
+LayoutOp OneWay(std::string name, int takes, int gives,
+                LayoutOp::Function forward, LayoutOp::Function backward) {
+  LayoutOp op;
+  op.name = std::move(name);
+  op.kind = LayoutOp::Kind::kOneWay;
+  op.takes = takes;
+  op.gives = gives;
+  op.forward = std::move(forward);
+  op.backward = std::move(backward);
+  return op;
+}
+
+}  // namespace layout
+}  // namespace windlass

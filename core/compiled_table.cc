@@ -147,7 +147,8 @@ bool SameGroup(const CompiledRow& row, const NameCaptures& a,
                const NameCaptures& b) {
   const int count = row.names.slots.size();
   for (int slot = 0; slot < count; ++slot) {
-    if (slot != row.over && a.values[slot].text != b.values[slot].text) {
+    if (slot != row.over && (a.values[slot].text != b.values[slot].text ||
+                             a.values[slot].number != b.values[slot].number)) {
       return false;
     }
   }
@@ -883,7 +884,8 @@ int TableSink::BlockOf(const CompiledRow& row, const NameCaptures& captures) {
   std::string block;
   for (size_t slot = 0; slot < row.names.slots.size(); ++slot) {
     if (static_cast<int>(slot) == row.over) continue;
-    absl::StrAppend(&block, captures.values[slot].text, "|");
+    absl::StrAppend(&block, captures.values[slot].text, "|",
+                    captures.values[slot].number, "|");
   }
   return blocks_.try_emplace(std::move(block), blocks_.size()).first->second;
 }

@@ -28,6 +28,18 @@ std::string Quoted(absl::string_view name) {
   return absl::StrCat("tensor \"", name, "\"");
 }
 
+bool HasSegment(absl::string_view name, absl::string_view segment) {
+  for (size_t at = name.find(segment); at != name.npos;
+       at = name.find(segment, at + 1)) {
+    const size_t end = at + segment.size();
+    if ((at == 0 || name[at - 1] == '.') &&
+        (end == name.size() || name[end] == '.')) {
+      return true;
+    }
+  }
+  return false;
+}
+
 struct CompiledRow {
   Row row;
   NamePattern::Pair names;
@@ -38,6 +50,10 @@ struct CompiledRow {
   std::optional<LayoutDim> count;  // of the stack
   int over = -1;                   // its capture
   std::optional<DType> held;
+  // One tensor, called alike in both layouts.
+  bool keeps_name = false;
+  bool is_expert = false;
+  bool is_lora = false;
 
   // HF tensors that are needed for each element.
   int parts() const { return row.hf.size() - row.companions; }
@@ -110,7 +126,8 @@ class Names {
 struct Part {
   int64_t number = 0;  // of the stack's capture
   int part = 0;
-  LayoutItem item;
+  Tensor tensor;
+  const NamedTensor* origin = nullptr;
 };
 
 struct Group {
@@ -125,6 +142,19 @@ struct Group {
   std::vector<std::pair<absl::string_view, int64_t>> dims;
 };
 
+// Whether the captures differ in that of the stack alone.
+bool SameGroup(const CompiledRow& row, const NameCaptures& a,
+               const NameCaptures& b) {
+  const int count = row.names.slots.size();
+  for (int slot = 0; slot < count; ++slot) {
+    if (slot != row.over && (a.values[slot].text != b.values[slot].text ||
+                             a.values[slot].number != b.values[slot].number)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 absl::Status CheckShape(const std::vector<LayoutDim>& expected,
                         const Tensor& tensor, Group* group) {
   if (tensor.rank() != static_cast<int>(expected.size())) {
@@ -136,7 +166,6 @@ absl::Status CheckShape(const std::vector<LayoutDim>& expected,
     const LayoutDim& want = expected[dim];
     const int64_t have = tensor.shape()[dim];
     int64_t size = want.size;
-    std::string reason = absl::StrCat(" (", want.origin, ")");
     if (size < 0) {
       if (want.name.empty()) continue;
       auto known = absl::c_find_if(
@@ -146,14 +175,18 @@ absl::Status CheckShape(const std::vector<LayoutDim>& expected,
         continue;
       }
       size = known->second;
-      reason = " as its like";
     }
     if (have == size) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("found ", tensor.ToString(), ", expected ", size,
-                     " in dimension ", dim, reason));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", tensor.ToString(), ", expected ", size, " in dimension ", dim,
+        want.size < 0 ? " as its like" : absl::StrCat(" (", want.origin, ")")));
   }
   return absl::OkStatus();
+}
+
+// A message is only made where there is one.
+absl::Status Named(absl::Status status, absl::string_view name) {
+  return status.ok() ? status : Annotate(status, Quoted(name));
 }
 
 // Runs an operation; an error names the tensor of those in `names` that it is
@@ -163,7 +196,10 @@ absl::Status Apply(const LayoutOp& op, bool forward,
   const std::vector<absl::string_view>& names = context.names;
   const LayoutOp::Function& function = forward ? op.forward : op.backward;
   if (op.takes != 0 || op.gives != 0) {
-    return Annotate(function(context, tensors), Quoted(names.front()));
+    return Named(function(context, tensors), names.front());
+  }
+  if (tensors->size() == 1) {
+    return Named(function(context, tensors), names.front());
   }
   std::vector<Tensor> one(1);
   for (size_t i = 0; i < tensors->size(); ++i) {
@@ -281,6 +317,13 @@ absl::Status CompiledTable::CompileRow(const Row& row,
     }
     (compiled->count.has_value() ? compiled->behind : compiled->before)
         .push_back(std::move(op));
+  }
+  compiled->keeps_name = !row.hf.empty() && row.native.size() == 1 &&
+                         row.native[0] == row.hf[0] && !row.at_end &&
+                         row.set < 0;
+  for (const std::string& hf : row.hf) {
+    compiled->is_expert |= HasSegment(hf, "experts");
+    compiled->is_lora |= absl::StrContains(hf, "lora_");
   }
   WINDLASS_RETURN_IF_ERROR(CheckOps(*compiled));
   return CheckCaptures(*compiled);
@@ -435,18 +478,6 @@ absl::string_view DescribeUnknown(absl::string_view name) {
   return "a name that no row has";
 }
 
-bool HasSegment(absl::string_view name, absl::string_view segment) {
-  for (size_t at = name.find(segment); at != name.npos;
-       at = name.find(segment, at + 1)) {
-    const size_t end = at + segment.size();
-    if ((at == 0 || name[at - 1] == '.') &&
-        (end == name.size() || name[end] == '.')) {
-      return true;
-    }
-  }
-  return false;
-}
-
 // "model.layers.3." of "model.layers.3.mlp.gate.weight"; empty where there is
 // none. `number` is 3.
 absl::string_view LayerOf(absl::string_view name, int64_t* number) {
@@ -477,7 +508,9 @@ class TableSink : public LayoutSink {
         prefix_(std::move(prefix)),
         active_(std::move(active)),
         next_(next),
-        groups_(table.rows().size()) {}
+        groups_(table.rows().size()),
+        companions_(table.rows().size()),
+        context_{run.mesh, {}} {}
 
   absl::Status Push(LayoutItem item) override;
   absl::Status Finish() override;
@@ -508,13 +541,26 @@ class TableSink : public LayoutSink {
   }
   absl::Status Merge(Group* group);
   absl::Status CheckParts(Group* group);
+  // Rows without a stack, of the tensors in tensors_ and the names in context_.
   absl::Status Forward(const CompiledRow& row, const NameCaptures& captures,
-                       std::vector<LayoutItem*> items, Group* group);
+                       const NamedTensor* origin);
+  // Puts a tensor there.
+  void Take(Tensor tensor, const NamedTensor* origin) {
+    tensors_.push_back(std::move(tensor));
+    context_.names.push_back(origin->name);
+  }
+  void TakeNone() {
+    tensors_.clear();
+    context_.names.clear();
+  }
+  // Forward of one tensor.
+  absl::Status ForwardOne(const CompiledRow& row, const NameCaptures& captures,
+                          Tensor tensor, const NamedTensor* origin);
+  bool HasCompanions(const CompiledRow& row);
   absl::Status EmitNative(const CompiledRow& row, const NameCaptures& captures,
-                          std::vector<Tensor> tensors,
                           const NamedTensor* origin);
   absl::Status Backward(const CompiledRow& row, NameCaptures captures,
-                        const std::vector<LayoutItem*>& items);
+                        const NamedTensor* origin);
   absl::Status EmitHf(const CompiledRow& row, const NameCaptures& captures,
                       std::vector<Tensor> tensors, const NamedTensor* origin,
                       Group* dims);
@@ -540,9 +586,12 @@ class TableSink : public LayoutSink {
   std::vector<absl::flat_hash_map<std::string, std::unique_ptr<Group>>> groups_;
   std::vector<Group*> order_;
   // The group of the tensor before: its like come one after the other.
-  std::string last_name_;
-  const CompiledRow* last_row_ = nullptr;
   Group* last_ = nullptr;
+  // Whether the input has names that end as a row's companions do; by row.
+  std::vector<std::optional<bool>> companions_;
+  // Room that is used again and again.
+  std::vector<Tensor> tensors_;
+  LayoutContext context_;
 
   struct Deferred {
     int block;
@@ -648,8 +697,8 @@ absl::Status TableSink::Synthesize(const LayoutItem& item) {
     std::string name;
     row.names.right[0].AppendName(captures, &name);
     if (FindInput(name) != nullptr) continue;
-    LayoutItem copy = item;
-    WINDLASS_RETURN_IF_ERROR(Forward(row, captures, {&copy}, nullptr));
+    WINDLASS_RETURN_IF_ERROR(
+        ForwardOne(row, captures, item.tensor, item.origin));
   }
   return absl::OkStatus();
 }
@@ -657,33 +706,48 @@ absl::Status TableSink::Synthesize(const LayoutItem& item) {
 absl::Status TableSink::PushHf(const Found& found, LayoutItem& item) {
   const CompiledRow& row = *found.row;
   if (table_.table().experts().has_value()) {
-    ObserveLayer(item.name, HasSegment(item.name, "experts"),
-                 absl::StrContains(item.name, "lora_"));
+    ObserveLayer(item.name, row.is_expert, row.is_lora);
   }
   if (row.row.companions > 0) return PushDecoded(found, item);
   if (row.parts() > 1 || row.over >= 0) return PushPart(found, item);
-  return Forward(row, found.captures, {&item}, nullptr);
+  return ForwardOne(row, found.captures, std::move(item.tensor), item.origin);
 }
 
 absl::Status TableSink::PushDecoded(const Found& found, LayoutItem& item) {
   const CompiledRow& row = *found.row;
-  std::string name;
+  std::string name;  // of a companion
   if (found.part > 0) {
     row.names.left[0].AppendName(found.captures, &name);
     if (FindInput(name) != nullptr) return absl::OkStatus();
     return Passes(item);
   }
-  std::vector<LayoutItem> companions;
-  for (int i = 1; i <= row.row.companions; ++i) {
+  TakeNone();
+  Take(std::move(item.tensor), item.origin);
+  for (int i = 1; i <= row.row.companions && HasCompanions(row); ++i) {
     name.clear();
     row.names.left[i].AppendName(found.captures, &name);
     const Tensor* tensor = FindInput(name);
     if (tensor == nullptr) break;
-    companions.push_back({name, *tensor, item.origin});
+    Take(*tensor, item.origin);
   }
-  std::vector<LayoutItem*> items = {&item};
-  for (LayoutItem& companion : companions) items.push_back(&companion);
-  return Forward(row, found.captures, std::move(items), nullptr);
+  if (!row.keeps_name) return Forward(row, found.captures, item.origin);
+  for (const LayoutOp& op : row.before) {
+    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
+  }
+  item.tensor = std::move(tensors_[0]);
+  return next_->Push(std::move(item));
+}
+
+bool TableSink::HasCompanions(const CompiledRow& row) {
+  std::optional<bool>& has = companions_[&row - table_.rows().data()];
+  if (!has.has_value()) {
+    // One look at all names spares one for each tensor.
+    const absl::string_view tail = row.names.left[1].tail();
+    has = absl::c_any_of(*run_.input, [tail](const NamedTensor& named) {
+      return absl::EndsWith(named.name, tail);
+    });
+  }
+  return *has;
 }
 
 absl::Status TableSink::PushPart(const Found& found, LayoutItem& item) {
@@ -699,24 +763,23 @@ absl::Status TableSink::PushPart(const Found& found, LayoutItem& item) {
     const auto [begin, end] = ShareOf(row);
     if (number < begin || number >= end) return absl::OkStatus();
   }
-  std::string name;
-  row.names.right[0].AppendName(found.captures, &name);
-  if (last_row_ != &row || last_name_ != name) {
+  if (last_ == nullptr || last_->row != &row ||
+      !SameGroup(row, last_->captures, found.captures)) {
+    std::string name;
+    row.names.right[0].AppendName(found.captures, &name);
     auto& group = groups_[&row - table_.rows().data()][name];
     if (group == nullptr) {
       group = NewGroup(row, row.names.left[found.part], item.name);
     }
     last_ = group.get();
-    last_row_ = &row;
-    last_name_ = std::move(name);
   }
   Group* group = last_;
-  Part part{number, found.part, std::move(item)};
+  Part part{number, found.part, std::move(item.tensor), item.origin};
   if (group->done) return Twice(*group, part);
   if (!row.shapes.empty()) {
     WINDLASS_RETURN_IF_ERROR(
-        Annotate(CheckShape(row.shapes[found.part], part.item.tensor, group),
-                 Quoted(part.item.origin->name)));
+        Named(CheckShape(row.shapes[found.part], part.tensor, group),
+              part.origin->name));
   }
   group->parts.push_back(std::move(part));
   int64_t elements = 1;
@@ -733,89 +796,87 @@ absl::Status TableSink::PushPart(const Found& found, LayoutItem& item) {
 
 // The parts are sorted and each there once.
 absl::Status TableSink::CheckParts(Group* group) {
-  absl::c_stable_sort(group->parts, [](const Part& a, const Part& b) {
+  const auto before = [](const Part& a, const Part& b) {
     return std::tie(a.number, a.part) < std::tie(b.number, b.part);
-  });
+  };
+  if (!absl::c_is_sorted(group->parts, before)) {
+    absl::c_stable_sort(group->parts, before);
+  }
   for (size_t i = 1; i < group->parts.size(); ++i) {
     const Part& a = group->parts[i - 1];
     const Part& b = group->parts[i];
     if (a.number != b.number || a.part != b.part) continue;
-    return absl::AlreadyExistsError(absl::StrCat(
-        "tensors \"", a.item.origin->name, "\" and \"", b.item.origin->name,
-        "\" are one and the same", group->row->Said()));
+    return absl::AlreadyExistsError(
+        absl::StrCat("tensors \"", a.origin->name, "\" and \"", b.origin->name,
+                     "\" are one and the same", group->row->Said()));
   }
   return absl::OkStatus();
 }
 
 absl::Status TableSink::Merge(Group* group) {
   const CompiledRow& row = *group->row;
-  const LayoutItem last = group->parts.back().item;
+  const NamedTensor* origin = group->parts.back().origin;
   WINDLASS_RETURN_IF_ERROR(CheckParts(group));
   group->done = true;
   std::vector<Part> parts = std::move(group->parts);
   group->parts = {};
-  for (const Part& part : parts) group->merged.push_back(part.item.origin);
+  group->merged.reserve(parts.size());
+  for (const Part& part : parts) group->merged.push_back(part.origin);
   if (row.over < 0) {
-    std::vector<LayoutItem*> items;
-    for (Part& part : parts) items.push_back(&part.item);
-    items.back()->origin = last.origin;
-    return Forward(row, group->captures, std::move(items), group);
+    TakeNone();
+    for (Part& part : parts) Take(std::move(part.tensor), part.origin);
+    return Forward(row, group->captures, origin);
   }
   // By native name, its elements.
   std::vector<std::vector<Tensor>> columns;
   const size_t step = row.parts();
-  std::vector<Tensor> tensors;
-  LayoutContext context{run_.mesh, {}};
-  std::vector<absl::string_view>& names = context.names;
-  names.resize(step);
   for (size_t i = 0; i < parts.size(); i += step) {
-    tensors.clear();
-    for (size_t k = 0; k < step; ++k) {
-      tensors.push_back(std::move(parts[i + k].item.tensor));
-      names[k] = parts[i + k].item.origin->name;
+    TakeNone();
+    for (size_t k = i; k < i + step; ++k) {
+      Take(std::move(parts[k].tensor), parts[k].origin);
     }
     for (const LayoutOp& op : row.before) {
-      WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
+      WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
     }
-    columns.resize(tensors.size());
-    for (size_t k = 0; k < tensors.size(); ++k) {
-      columns[k].push_back(std::move(tensors[k]));
+    columns.resize(tensors_.size());
+    for (size_t k = 0; k < tensors_.size(); ++k) {
+      if (i == 0) columns[k].reserve(parts.size() / step);
+      columns[k].push_back(std::move(tensors_[k]));
     }
   }
-  tensors.clear();
-  names = {last.origin->name};
+  TakeNone();
+  context_.names = {origin->name};
   for (const std::vector<Tensor>& column : columns) {
     absl::StatusOr<Tensor> stacked = Stack(column);
-    if (!stacked.ok()) return Annotate(stacked.status(), Quoted(names[0]));
-    tensors.push_back(*std::move(stacked));
+    if (!stacked.ok()) return Annotate(stacked.status(), Quoted(origin->name));
+    tensors_.push_back(*std::move(stacked));
   }
   for (const LayoutOp& op : row.behind) {
-    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
+    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
   }
-  return EmitNative(row, group->captures, std::move(tensors), last.origin);
+  return EmitNative(row, group->captures, origin);
 }
 
-// Rows without a stack.
+absl::Status TableSink::ForwardOne(const CompiledRow& row,
+                                   const NameCaptures& captures, Tensor tensor,
+                                   const NamedTensor* origin) {
+  if (!row.shapes.empty()) {
+    Group dims;
+    WINDLASS_RETURN_IF_ERROR(
+        Named(CheckShape(row.shapes[0], tensor, &dims), origin->name));
+  }
+  TakeNone();
+  Take(std::move(tensor), origin);
+  return Forward(row, captures, origin);
+}
+
 absl::Status TableSink::Forward(const CompiledRow& row,
                                 const NameCaptures& captures,
-                                std::vector<LayoutItem*> items, Group* group) {
-  std::vector<Tensor> tensors;
-  LayoutContext context{run_.mesh, {}};
-  std::vector<absl::string_view>& names = context.names;
-  Group fresh;
-  for (size_t i = 0; i < items.size(); ++i) {
-    names.push_back(items[i]->origin->name);
-    if (group == nullptr && i < row.shapes.size()) {
-      WINDLASS_RETURN_IF_ERROR(
-          Annotate(CheckShape(row.shapes[i], items[i]->tensor, &fresh),
-                   Quoted(names.back())));
-    }
-    tensors.push_back(std::move(items[i]->tensor));
-  }
+                                const NamedTensor* origin) {
   for (const LayoutOp& op : row.before) {
-    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context, &tensors));
+    WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
   }
-  return EmitNative(row, captures, std::move(tensors), items.back()->origin);
+  return EmitNative(row, captures, origin);
 }
 
 // One number for all that have these captures, but for that of a stack.
@@ -823,7 +884,8 @@ int TableSink::BlockOf(const CompiledRow& row, const NameCaptures& captures) {
   std::string block;
   for (size_t slot = 0; slot < row.names.slots.size(); ++slot) {
     if (static_cast<int>(slot) == row.over) continue;
-    absl::StrAppend(&block, captures.values[slot].text, "|");
+    absl::StrAppend(&block, captures.values[slot].text, "|",
+                    captures.values[slot].number, "|");
   }
   return blocks_.try_emplace(std::move(block), blocks_.size()).first->second;
 }
@@ -860,10 +922,9 @@ absl::Status TableSink::CheckSets() const {
 
 absl::Status TableSink::EmitNative(const CompiledRow& row,
                                    const NameCaptures& captures,
-                                   std::vector<Tensor> tensors,
                                    const NamedTensor* origin) {
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    LayoutItem item{"", std::move(tensors[i]), origin};
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    LayoutItem item{"", std::move(tensors_[i]), origin};
     row.names.right[i].AppendName(captures, &item.name);
     if (row.row.set >= 0) {
       sets_[{row.row.set, BlockOf(row, captures)}].push_back(
@@ -883,7 +944,9 @@ absl::Status TableSink::EmitNative(const CompiledRow& row,
 absl::Status TableSink::PushNative(const Found& found, LayoutItem& item) {
   const CompiledRow& row = *found.row;
   if (row.names.right.size() == 1) {
-    return Backward(row, found.captures, {&item});
+    TakeNone();
+    Take(std::move(item.tensor), item.origin);
+    return Backward(row, found.captures, item.origin);
   }
   if (run_.single) return next_->Push(std::move(item));
   std::string name;
@@ -892,50 +955,43 @@ absl::Status TableSink::PushNative(const Found& found, LayoutItem& item) {
   if (group == nullptr) {
     group = NewGroup(row, row.names.right[found.part], item.name);
   }
-  Part part{0, found.part, std::move(item)};
+  Part part{0, found.part, std::move(item.tensor), item.origin};
   if (group->done) return Twice(*group, part);
   group->parts.push_back(std::move(part));
   if (group->parts.size() < row.names.right.size()) return absl::OkStatus();
   WINDLASS_RETURN_IF_ERROR(CheckParts(group.get()));
   group->done = true;
-  std::vector<LayoutItem*> items;
+  TakeNone();
   for (Part& part : group->parts) {
-    group->merged.push_back(part.item.origin);
-    items.push_back(&part.item);
+    group->merged.push_back(part.origin);
+    Take(std::move(part.tensor), part.origin);
   }
-  return Backward(row, group->captures, items);
+  group->parts.clear();
+  return Backward(row, group->captures, item.origin);
 }
 
 absl::Status TableSink::Backward(const CompiledRow& row, NameCaptures captures,
-                                 const std::vector<LayoutItem*>& items) {
-  std::vector<Tensor> tensors;
-  LayoutContext context{run_.mesh, {}};
-  std::vector<absl::string_view>& names = context.names;
-  for (LayoutItem* item : items) {
-    tensors.push_back(std::move(item->tensor));
-    names.push_back(item->origin->name);
-  }
-  const NamedTensor* origin = items.back()->origin;
+                                 const NamedTensor* origin) {
   for (auto op = row.behind.rbegin(); op != row.behind.rend(); ++op) {
-    WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context, &tensors));
+    WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context_, &tensors_));
   }
   Group dims;
   int64_t begin = 0, end = 1;
   if (row.over >= 0) {
     std::tie(begin, end) = ShareOf(row);
-    for (const Tensor& tensor : tensors) {
+    for (const Tensor& tensor : tensors_) {
       // A count that takes no byte is nobody's proof.
       if (tensor.rank() > 0 && tensor.shape()[0] == end - begin &&
           (tensor.bytes() > 0 || begin == end)) {
         continue;
       }
       return absl::InvalidArgumentError(absl::StrCat(
-          Quoted(names[0]), ": found ", tensor.ToString(), ", expected ",
+          Quoted(origin->name), ": found ", tensor.ToString(), ", expected ",
           end - begin, " experts in dimension 0 (", row.count->origin, ")"));
     }
   }
   for (int64_t number = begin; number < end; ++number) {
-    std::vector<Tensor> element = tensors;
+    std::vector<Tensor> element = tensors_;
     std::string text;
     if (row.over >= 0) {
       text = absl::StrCat(number);
@@ -945,7 +1001,7 @@ absl::Status TableSink::Backward(const CompiledRow& row, NameCaptures captures,
       }
     }
     for (auto op = row.before.rbegin(); op != row.before.rend(); ++op) {
-      WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context, &element));
+      WINDLASS_RETURN_IF_ERROR(Apply(*op, false, context_, &element));
     }
     WINDLASS_RETURN_IF_ERROR(
         EmitHf(row, captures, std::move(element), origin, &dims));
@@ -978,9 +1034,9 @@ absl::Status TableSink::Twice(const Group& group, const Part& part) const {
   const int64_t begin = row.over >= 0 ? ShareOf(row).first : 0;
   const NamedTensor* first =
       group.merged[(part.number - begin) * row.parts() + part.part];
-  return absl::AlreadyExistsError(absl::StrCat(
-      "tensors \"", first->name, "\" and \"", part.item.origin->name,
-      "\" are one and the same", row.Said()));
+  return absl::AlreadyExistsError(
+      absl::StrCat("tensors \"", first->name, "\" and \"", part.origin->name,
+                   "\" are one and the same", row.Said()));
 }
 
 absl::Status TableSink::Incomplete() const {

@@ -175,6 +175,8 @@ bool NamePattern::MatchFrom(size_t index, absl::string_view name,
         value.text = name.substr(position, end - position);
         if (!absl::SimpleAtoi(value.text, &value.number)) return false;
         value.number -= token.offset;
+        // The left layout has other digits.
+        if (token.offset != 0) value.text = absl::string_view();
         if (value.number < token.low || value.number >= token.high) {
           return false;
         }
@@ -184,7 +186,7 @@ bool NamePattern::MatchFrom(size_t index, absl::string_view name,
       case Kind::kOneOf:
         for (const auto& [here, left] : token.words) {
           if (!absl::StartsWith(name.substr(position), here)) continue;
-          captures->values[token.slot].text = left;
+          captures->values[token.slot] = {left, -1};
           if (MatchFrom(index + 1, name, position + here.size(), captures)) {
             return true;
           }
@@ -193,8 +195,8 @@ bool NamePattern::MatchFrom(size_t index, absl::string_view name,
       case Kind::kWithinSegment: {
         const size_t dot = std::min(name.find('.', position), name.size());
         for (size_t end = position + 1; end <= dot; ++end) {
-          captures->values[token.slot].text =
-              name.substr(position, end - position);
+          captures->values[token.slot] = {name.substr(position, end - position),
+                                          -1};
           if (MatchFrom(index + 1, name, end, captures)) return true;
         }
         return false;
@@ -210,7 +212,7 @@ bool NamePattern::MatchSegments(size_t index, absl::string_view name,
                                 size_t position, NameCaptures* captures) const {
   NameCaptures::Value& value = captures->values[tokens_[index].slot];
   if (index + 1 == tokens_.size()) {
-    value.text = name.substr(position);
+    value = {name.substr(position), -1};
     return true;
   }
   const Token& next = tokens_[index + 1];
@@ -218,7 +220,7 @@ bool NamePattern::MatchSegments(size_t index, absl::string_view name,
     if (next.kind == Kind::kLiteral) end = name.find(next.text, end);
     if (end == name.npos) return false;
     if (end == position || name[end - 1] == '.') {
-      value.text = name.substr(position, end - position);
+      value = {name.substr(position, end - position), -1};
       if (MatchFrom(index + 1, name, end, captures)) return true;
     }
     end = name.find('.', end);
@@ -235,7 +237,8 @@ void NamePattern::AppendName(const NameCaptures& captures,
       continue;
     }
     const NameCaptures::Value& value = captures.values[token.slot];
-    if (token.offset != 0) {
+    if (token.kind == Kind::kNumber &&
+        (token.offset != 0 || value.text.empty())) {
       absl::StrAppend(name, value.number + token.offset);
     } else if (token.kind == Kind::kOneOf) {
       for (const auto& [here, left] : token.words) {

@@ -39,8 +39,10 @@ namespace windlass {
 struct NameCaptures {
   static constexpr int kMax = 8;
   struct Value {
-    absl::string_view text;  // as the left layout spells it
-    int64_t number = -1;     // of a number; in the left layout
+    // As the left layout spells it; empty for a number that was matched in
+    // another spelling.
+    absl::string_view text;
+    int64_t number = -1;  // of a number; in the left layout
   };
   std::array<Value, kMax> values;
 };

@@ -1,0 +1,418 @@
+#include "windlass/core/layout_table.h"
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "windlass/core/layout_op.h"
+#include "windlass/core/tensor_ops.h"
+#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/tests/testing/tensors.h"
+
+namespace windlass {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+constexpr auto kExists = absl::StatusCode::kAlreadyExists;
+
+Tensor Random(Shape shape, DType dtype = DType::kBF16) {
+  static std::mt19937 random(3);
+  return RandomTensor(dtype, std::move(shape), &random);
+}
+
+StateDict Dict(std::vector<std::pair<std::string, Shape>> tensors) {
+  StateDict dict;
+  for (auto& [name, shape] : tensors) {
+    EXPECT_OK(dict.Insert(name, Random(shape)));
+  }
+  return dict;
+}
+
+std::unique_ptr<StateDictAdapter> Make(std::vector<LayoutStage> stages) {
+  auto adapter = MakeLayoutAdapter(std::move(stages));
+  EXPECT_OK(adapter);
+  return *std::move(adapter);
+}
+
+LayoutDim Count(int64_t size) { return {"E", size, "config"}; }
+
+// Both ways; the way back gives what was there.
+void ExpectRoundTrip(const StateDictAdapter& adapter, const StateDict& hf,
+                     const std::vector<std::string>& native_names) {
+  ASSERT_OK_AND_ASSIGN(const StateDict native, adapter.FromHf(hf, {}));
+  EXPECT_EQ(Names(native), native_names);
+  ASSERT_OK_AND_ASSIGN(const StateDict back, adapter.ToHf(native, {}));
+  EXPECT_EQ(Difference(Sorted(back), Sorted(hf)), "");
+}
+
+TEST(LayoutTableTest, RenamesAndPassesTheRest) {
+  LayoutTable table;
+  table.Rename("{p*}a.{r*}", "{p*}b.{r*}");
+  ExpectRoundTrip(*Make({table}), Dict({{"m.a.w", {2}}, {"c", {3}}}),
+                  {"m.b.w", "c"});
+}
+
+TEST(LayoutTableTest, EveryOperationIsUndone) {
+  const LayoutDim any;
+  const struct {
+    std::vector<std::string> hf;
+    std::vector<std::string> native;
+    std::vector<LayoutOp> ops;
+    std::vector<Shape> hf_shapes;
+    std::vector<Shape> native_shapes;
+  } kCases[] = {
+      {{"a"}, {"x"}, {layout::Transpose()}, {{2, 3}}, {{3, 2}}},
+      {{"a", "b"},
+       {"x"},
+       {layout::Concat(0, {2, 4})},
+       {{2, 3}, {4, 3}},
+       {{6, 3}}},
+      {{"a", "b"},
+       {"x"},
+       {layout::Concat(-1, {-1, -1})},
+       {{2, 3}, {2, 3}},
+       {{2, 6}}},
+      {{"a"},
+       {"x", "y", "z"},
+       {layout::Split(0, {4, 1, 1})},
+       {{6, 2}},
+       {{4, 2}, {1, 2}, {1, 2}}},
+      {{"a"},
+       {"x"},
+       {layout::Reshape({-1, 4}, {2, -1, 2})},
+       {{2, 6, 2}},
+       {{6, 4}}},
+      {{"a"}, {"x"}, {layout::Squeeze(0, 1)}, {{1, 5}}, {{5}}},
+      {{"a"}, {"x"}, {layout::Interleave(-1)}, {{3, 4}}, {{3, 4}}},
+      {{"a"}, {"x"}, {layout::Share(Count(3))}, {{3, 2}}, {{3, 2}}},
+      {{"a", "b"},
+       {"x"},
+       {layout::Shapes({{Count(2), any}, {Count(2), any}}), layout::Transpose(),
+        layout::Concat(0, {3, 1})},
+       {{2, 3}, {2, 1}},
+       {{4, 2}}},
+  };
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(c.ops.back().name);
+    LayoutTable table;
+    table.Map(c.hf, c.native, c.ops);
+    StateDict hf;
+    for (size_t i = 0; i < c.hf.size(); ++i) {
+      ASSERT_OK(hf.Insert(c.hf[i], Random(c.hf_shapes[i])));
+    }
+    const auto adapter = Make({table});
+    ExpectRoundTrip(*adapter, hf, c.native);
+    ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+    for (size_t i = 0; i < c.native.size(); ++i) {
+      EXPECT_EQ(native.Find(c.native[i])->shape(), c.native_shapes[i]);
+    }
+  }
+}
+
+TEST(LayoutTableTest, StacksOverACaptureInTheOrderOfItsNumbers) {
+  LayoutTable table;
+  table.Map({"l.{l}.e.{e}.w"}, {"l.{l}.e"}, {layout::Stack("e", Count(11))});
+  const auto adapter = Make({table});
+  StateDict hf;
+  for (int e = 10; e >= 0; --e) {  // "10" sorts before "2"
+    ASSERT_OK(hf.Insert(absl::StrCat("l.0.e.", e, ".w"), Random({2})));
+  }
+  ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+  std::string expected;
+  for (int e = 0; e <= 10; ++e) {
+    expected += ReadAll(*hf.Find(absl::StrCat("l.0.e.", e, ".w"))).value();
+  }
+  EXPECT_EQ(ReadAll(*native.Find("l.0.e")).value(), expected);
+  ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(native, {}));
+  EXPECT_EQ(Difference(Sorted(back), Sorted(hf)), "");
+  EXPECT_THAT(adapter->FromHf(Dict({{"l.0.e.0.w", {2}}}), {}),
+              StatusIs(kInvalid, AllOf(HasSubstr("\"l.0.e.1.w\""),
+                                       HasSubstr("and 5 more"),
+                                       HasSubstr("l.{l}.e.{e}.w"))));
+}
+
+TEST(LayoutTableTest, CastsOneWayAndHoldsBothWays) {
+  LayoutTable table;
+  table.Map({"a"}, {"x"}, {layout::Cast(DType::kF32)})
+      .Map({"b"}, {"y"}, {layout::Hold(DType::kF32)});
+  const auto adapter = Make({table});
+  ASSERT_OK_AND_ASSIGN(const StateDict native,
+                       adapter->FromHf(Dict({{"a", {2}}, {"b", {2}}}), {}));
+  EXPECT_EQ(native.Find("x")->dtype(), DType::kF32);
+  EXPECT_EQ(native.Find("y")->dtype(), DType::kF32);
+  ASSERT_OK_AND_ASSIGN(const StateDict hf,
+                       adapter->ToHf(Dict({{"x", {2}}, {"y", {2}}}), {}));
+  EXPECT_EQ(hf.Find("a")->dtype(), DType::kBF16);
+  EXPECT_EQ(hf.Find("b")->dtype(), DType::kF32);
+  EXPECT_THAT(adapter->ForcedHfDtypeMapping(Dict({{"a", {2}}, {"b", {2}}})),
+              ElementsAre(Pair("b", DType::kF32)));
+}
+
+TEST(LayoutTableTest, DropsAndSynthesizes) {
+  LayoutTable table;
+  table.DropHf("{p*}inv_freq")
+      .DropNative("{p*}cache")
+      .Synthesize("head", "embed", {});
+  const auto adapter = Make({table});
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict native,
+      adapter->FromHf(Dict({{"embed", {2}}, {"a.inv_freq", {2}}, {"w", {1}}}),
+                      {}));
+  EXPECT_THAT(Names(native), ElementsAre("embed", "w", "head"));
+  EXPECT_EQ(native.Find("head")->source(), native.Find("embed")->source());
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict own,
+      adapter->FromHf(Dict({{"head", {2}}, {"embed", {2}}}), {}));
+  EXPECT_NE(own.Find("head")->source(), own.Find("embed")->source());
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict hf,
+      adapter->ToHf(Dict({{"head", {2}}, {"a.cache", {2}}}), {}));
+  EXPECT_THAT(Names(hf), ElementsAre("head"));
+}
+
+TEST(LayoutTableTest, DecodesWithWhatLiesBeside) {
+  LayoutTable table;
+  table.Decode("{n*}weight", {"{n*}weight_scale"}, "{n*}weight",
+               {layout::Dequantize(BlockFormat(), DType::kF32)});
+  const auto adapter = Make({table});
+  StateDict hf = Dict({{"a.weight", {2, 2}}, {"lone.weight_scale", {1}}});
+  ASSERT_OK(hf.Insert("b.weight_scale", Random({1, 1}, DType::kF32)));
+  ASSERT_OK(hf.Insert("b.weight", Random({2, 2}, DType::kF8E4M3)));
+  ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+  EXPECT_THAT(Names(native),
+              ElementsAre("a.weight", "lone.weight_scale", "b.weight"));
+  EXPECT_EQ(native.Find("b.weight")->dtype(), DType::kF32);
+  EXPECT_EQ(native.Find("a.weight")->dtype(), DType::kBF16);
+}
+
+TEST(LayoutTableTest, NativeTensorsAtTheEndStandByBlocksAndRows) {
+  LayoutTable table;
+  table.Rename("{l}.a", "{l}.x").AtEnd().Rename("{l}.b", "{l}.y").AtEnd();
+  ASSERT_OK_AND_ASSIGN(const StateDict native,
+                       Make({table})->FromHf(Dict({{"2.b", {1}},
+                                                   {"1.a", {1}},
+                                                   {"1.b", {1}},
+                                                   {"2.a", {1}},
+                                                   {"w", {1}}}),
+                                             {}));
+  EXPECT_THAT(Names(native), ElementsAre("w", "2.x", "2.y", "1.x", "1.y"));
+}
+
+TEST(LayoutTableTest, ARuleTakesWhatItsExceptionsLeave) {
+  LayoutTable table;
+  table.Rename("attn.sink", "self_attn.sinks.weight")
+      .Else()
+      .Rename("attn.{r*}", "self_attn.{r*}");
+  ExpectRoundTrip(*Make({table}), Dict({{"attn.q", {1}}, {"attn.sink", {1}}}),
+                  {"self_attn.q", "self_attn.sinks.weight"});
+}
+
+TEST(LayoutTableTest, ReadsEveryFormAndWritesTheOneChosen) {
+  for (const char* form : {"split", "whole"}) {
+    LayoutTable split, whole, table;
+    split.Map({"{l}.a", "{l}.b"}, {"{l}.ab"}, {layout::Concat(0, {1, 1})});
+    whole.Rename("{l}.both", "{l}.ab");
+    table.OneOf({"form", form, "split", nullptr},
+                {{"split", split}, {"whole", whole}});
+    const auto adapter = Make({table});
+    const StateDict hf = Dict({{"0.a", {1}}, {"0.b", {1}}, {"1.both", {2}}});
+    ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+    EXPECT_THAT(Names(native), ElementsAre("0.ab", "1.ab"));
+    ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(native, {}));
+    if (form == std::string("split")) {
+      EXPECT_THAT(Names(back), ElementsAre("0.a", "0.b", "1.a", "1.b"));
+    } else {
+      EXPECT_THAT(Names(back), ElementsAre("0.both", "1.both"));
+    }
+    ToHfOptions v4;
+    v4.v4_compatible = true;
+    ASSERT_OK_AND_ASSIGN(const StateDict old, adapter->ToHf(native, v4));
+    EXPECT_EQ(old.size(), 4u);
+    EXPECT_THAT(
+        adapter->FromHf(Dict({{"0.a", {1}}, {"0.b", {1}}, {"0.both", {2}}}),
+                        {}),
+        StatusIs(kExists, AllOf(HasSubstr("\"0.b\""), HasSubstr("\"0.both\""),
+                                HasSubstr("\"0.ab\""))));
+  }
+}
+
+TEST(LayoutTableTest, AFormIsDetectedWhereNamesDoNotTell) {
+  LayoutTable plain, turned, table;
+  plain.Rename("a", "x");
+  turned.Map({"a"}, {"x"}, {layout::Transpose()});
+  table.OneOf({"form", "plain", "",
+               [](const StateDict& hf) -> absl::StatusOr<std::string> {
+                 return hf.Find("a")->shape()[0] == 2 ? "plain" : "turned";
+               }},
+              {{"plain", plain}, {"turned", turned}});
+  for (const Shape& shape : {Shape{2, 3}, Shape{3, 2}}) {
+    ASSERT_OK_AND_ASSIGN(const StateDict native,
+                         Make({table})->FromHf(Dict({{"a", shape}}), {}));
+    EXPECT_EQ(native.Find("x")->shape(), (Shape{2, 3}));
+  }
+}
+
+TEST(LayoutTableTest, RowsThatBelongTogetherAreMissed) {
+  LayoutTable table;
+  table.Rename("{l}.a", "{l}.x").Rename("{l}.b", "{l}.y").Together();
+  EXPECT_THAT(Make({table})->FromHf(
+                  Dict({{"0.a", {1}}, {"0.b", {1}}, {"1.b", {1}}}), {}),
+              StatusIs(kInvalid, HasSubstr("\"1.a\"")));
+}
+
+TEST(LayoutTableTest, StagesBelowAPrefixDoNotSeeIt) {
+  LayoutTable inner;
+  inner.Decode("{n*}w", {"{n*}w_scale"}, "{n*}v",
+               {layout::OneWay(
+                   "first", 0, 1,
+                   [](const LayoutContext&, std::vector<Tensor>* tensors) {
+                     tensors->resize(1);
+                     return absl::OkStatus();
+                   },
+                   [](const LayoutContext&, std::vector<Tensor>*) {
+                     return absl::OkStatus();
+                   })});
+  const auto adapter = Make({Under{"lm.", "model.lm.", {inner}}});
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict native,
+      adapter->FromHf(
+          Dict({{"lm.a.w", {1}}, {"lm.a.w_scale", {1}}, {"vision.w", {1}}}),
+          {}));
+  EXPECT_THAT(Names(native), ElementsAre("model.lm.a.v", "vision.w"));
+  ASSERT_OK_AND_ASSIGN(const StateDict hf, adapter->ToHf(native, {}));
+  EXPECT_THAT(Names(hf), ElementsAre("lm.a.w", "vision.w"));
+}
+
+TEST(LayoutTableTest, StagesFollowOneAnother) {
+  LayoutTable first, second;
+  first.Rename("a", "b");
+  second.Rename("b", "c");
+  ExpectRoundTrip(*Make({first, second}), Dict({{"a", {1}}}), {"c"});
+}
+
+TEST(LayoutTableTest, CollisionsNameTheInputsEvenAfterRenaming) {
+  LayoutTable first, second;
+  first.Rename("a", "b");
+  second.Map({"{n*}{e}.w"}, {"{n*}e"}, {layout::Stack("e", Count(1))});
+  EXPECT_THAT(Make({first})->FromHf(Dict({{"b", {1}}, {"a", {1}}}), {}),
+              StatusIs(kExists, AllOf(HasSubstr("\"a\""), HasSubstr("\"b\""))));
+  LayoutTable prefix;
+  prefix.Rename("x.{r*}", "{r*}");
+  EXPECT_THAT(
+      Make({prefix, second})
+          ->FromHf(Dict({{"x.0.w", {1}}, {"x.00.w", {1}}}), {}),
+      StatusIs(kExists, AllOf(HasSubstr("\"x.0.w\""), HasSubstr("\"x.00.w\""),
+                              HasSubstr("{n*}{e}.w"))));
+}
+
+TEST(LayoutTableTest, SplittingBackNeedsAllParts) {
+  LayoutTable table;
+  table.Map({"{l}.qkv"}, {"{l}.q", "{l}.k"}, {layout::Split(0, {2, 1})});
+  const auto adapter = Make({table});
+  ExpectRoundTrip(*adapter, Dict({{"0.qkv", {3, 2}}}), {"0.q", "0.k"});
+  EXPECT_THAT(adapter->ToHf(Dict({{"0.q", {2, 2}}}), {}),
+              StatusIs(kInvalid, HasSubstr("\"0.k\"")));
+  ASSERT_OK_AND_ASSIGN(const auto single, adapter->ConvertSingleTensorToHf(
+                                              "0.q", Random({2, 2}), {}));
+  ASSERT_EQ(single.size(), 1u);
+  EXPECT_EQ(single[0].name, "0.q");
+}
+
+TEST(LayoutTableTest, RefusesEachKindOfMistake) {
+  const LayoutOp stack = layout::Stack("e", Count(2));
+  const struct {
+    const char* what;
+    std::function<void(LayoutTable&)> declare;
+    const char* said;
+  } kCases[] = {
+      {"two rows match one HF name",
+       [](LayoutTable& t) {
+         t.Rename("{p*}a", "{p*}x").Rename("b.{r*}", "y.{r*}");
+       },
+       "HF names match two rows"},
+      {"two rows write one native name",
+       [](LayoutTable& t) { t.Rename("a", "x").Rename("b", "x"); },
+       "native names match two rows"},
+      {"two parts of a row have one name",
+       [](LayoutTable& t) {
+         t.Map({"{l}.a", "{l}.a"}, {"{l}.x"}, {layout::Concat(0, {1, 1})});
+       },
+       "HF names match two rows"},
+      {"a row drops what another takes",
+       [](LayoutTable& t) { t.Rename("a", "x").DropHf("{r*}"); },
+       "HF names match two rows"},
+      {"the native name captures what HF does not",
+       [](LayoutTable& t) { t.Rename("a", "x.{l}"); }, "\"l\""},
+      {"HF captures what the native name does not",
+       [](LayoutTable& t) { t.Rename("a.{l}", "x"); },
+       "lacks the capture \"l\""},
+      {"one of two HF names lacks a capture",
+       [](LayoutTable& t) {
+         t.Map({"a.{l}", "b"}, {"x.{l}"}, {layout::Concat(0, {1, 1})});
+       },
+       "\"b\" lacks the capture \"l\""},
+      {"a stack over what is not captured",
+       [&](LayoutTable& t) { t.Map({"a"}, {"x"}, {stack}); },
+       "which no name captures"},
+      {"a stack whose capture stays",
+       [&](LayoutTable& t) { t.Map({"a.{e}"}, {"x.{e}"}, {stack}); },
+       "has the capture that is stacked over"},
+      {"two stacks",
+       [&](LayoutTable& t) {
+         t.Map({"a.{e}"}, {"x"}, {stack, stack});
+       },
+       "stacked twice"},
+      {"operations that take another number of tensors",
+       [](LayoutTable& t) {
+         t.Map({"a"}, {"x"}, {layout::Concat(0, {1, 1})});
+       },
+       "which takes 2"},
+      {"operations that make another number of tensors",
+       [](LayoutTable& t) {
+         t.Map({"a", "b"}, {"x"}, {layout::Transpose()});
+       },
+       "makes 2 tensors for 1 native names"},
+      {"shapes of another number of tensors",
+       [](LayoutTable& t) {
+         t.Map({"a"}, {"x"}, {layout::Shapes({{}, {}})});
+       },
+       "2 shapes for 1 tensors"},
+      {"a pattern that is none", [](LayoutTable& t) { t.Rename("a.{l", "x"); },
+       "without a \"}\""},
+  };
+  for (const auto& c : kCases) {
+    LayoutTable table;
+    c.declare(table);
+    EXPECT_THAT(MakeLayoutAdapter({table}),
+                StatusIs(kInvalid, HasSubstr(c.said)))
+        << c.what;
+  }
+  LayoutTable plain, lookup;
+  lookup.Synthesize("head", "embed", {});
+  EXPECT_THAT(MakeLayoutAdapter({plain, lookup}),
+              StatusIs(kInvalid, HasSubstr("only a first stage can")));
+  EXPECT_OK(MakeLayoutAdapter({Under{"a.", "b.", {lookup}}, plain}));
+}
+
+TEST(LayoutTableTest, WithoutAStageEverythingPasses) {
+  ASSERT_OK_AND_ASSIGN(const StateDict native,
+                       Make({})->FromHf(Dict({{"a", {1}}}), {}));
+  EXPECT_THAT(Names(native), ElementsAre("a"));
+  ASSERT_OK_AND_ASSIGN(const StateDict none, Make({})->ToHf({}, {}));
+  EXPECT_THAT(Names(none), IsEmpty());
+}
+
+}  // namespace
+}  // namespace windlass

@@ -24,7 +24,7 @@ absl::Status BadRequest(absl::Status status) {
   return status;
 }
 
-// --config's, or that beside the tensors. Without either, an adapter that was
+// The request's, or that beside the tensors. Without either, an adapter that was
 // named may do with an empty one.
 absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
                                        const Location& folder) {

@@ -51,7 +51,8 @@ struct AdapterInfo {
   // Whether DeviceMesh means anything to it.
   bool expert_parallel = false;
   // Decides where two adapters share an architecture; null for always.
-  std::function<absl::StatusOr<bool>(const ModelConfig& config)> supports;
+  std::function<absl::StatusOr<bool>(const ModelConfig& config)> supports =
+      nullptr;
 };
 
 // Thread-safe once main() runs; registration happens before.

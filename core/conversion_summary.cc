@@ -105,11 +105,12 @@ ConversionSummary Summarize(const StateDict& in, const StateDict& out) {
   for (const auto& [name, tensor] : in) summary.bytes_in += tensor.bytes();
   InputIndex inputs(in);
   std::map<std::pair<DType, DType>, int64_t> casts;
-  for (const auto& [name, tensor] : out) {
+  for (const NamedTensor& named : out) {
+    const Tensor& tensor = named.tensor;
     summary.bytes_out += tensor.bytes();
     const NamedTensor* origin = nullptr;
     tensor.source()->VisitInputs([&](const Extent& extent) {
-      const NamedTensor* used = inputs.Use(extent, name);
+      const NamedTensor* used = inputs.Use(extent, named.name);
       if (origin == nullptr) origin = used;
       return true;
     });
@@ -118,7 +119,7 @@ ConversionSummary Summarize(const StateDict& in, const StateDict& out) {
     }
     if (!tensor.source()->Verbatim().has_value()) {
       ++summary.computed;
-    } else if (origin != nullptr && origin->name != name) {
+    } else if (origin != nullptr && origin->name != named.name) {
       ++summary.renamed;
     }
   }

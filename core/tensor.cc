@@ -10,9 +10,11 @@
 namespace windlass {
 namespace {
 
-// Runs at least this long are read one by one; shorter ones that lie close
-// together are read at once with what lies between.
-constexpr int64_t kMinRunBytes = 4096;
+// Runs at least this far apart are read one by one; those that lie closer
+// together are read at once with what lies between, which costs less than as
+// many calls.
+constexpr int64_t kMinGapBytes = 2048;
+constexpr int64_t kSpanBytes = 64 << 10;
 
 class ExtentSource : public TensorSource {
  public:
@@ -23,8 +25,8 @@ class ExtentSource : public TensorSource {
     const bool dense = region.contiguous() &&
                        (region.rows == 1 || to_stride == region.row_bytes);
     if (dense) return ReadAt(region.offset, to, region.bytes());
-    if (region.row_bytes >= kMinRunBytes ||
-        region.stride > 4 * region.row_bytes) {
+    if (region.row_bytes >= kSpanBytes ||
+        region.stride - region.row_bytes >= kMinGapBytes) {
       for (int64_t row = 0; row < region.rows; ++row) {
         WINDLASS_RETURN_IF_ERROR(ReadAt(region.offset + row * region.stride,
                                         to + row * to_stride,
@@ -48,7 +50,7 @@ class ExtentSource : public TensorSource {
   absl::Status ReadSpans(const Region& region, char* to,
                          int64_t to_stride) const {
     const int64_t rows_at_once =
-        std::clamp<int64_t>((64 << 10) / region.stride, 1, region.rows);
+        std::clamp<int64_t>(kSpanBytes / region.stride, 1, region.rows);
     std::vector<char> span((rows_at_once - 1) * region.stride +
                            region.row_bytes);
     for (int64_t first = 0; first < region.rows; first += rows_at_once) {

@@ -56,7 +56,8 @@ absl::StatusOr<Tensor> Fill(DType dtype, Shape shape, double value);
 absl::StatusOr<Tensor> Pad(const Tensor& tensor, int dim, int64_t size);
 
 // The halves of dimension `dim`, element by element in turn: [a0, a1, b0, b1]
-// to [a0, b0, a1, b1]; and back.
+// to [a0, b0, a1, b1]; and back. Runs of the dimensions after `dim` are moved:
+// where those are short and the tensor is a transpose, interleave first.
 absl::StatusOr<Tensor> Interleave(const Tensor& tensor, int dim);
 absl::StatusOr<Tensor> Deinterleave(const Tensor& tensor, int dim);
 

@@ -85,6 +85,10 @@ class FolderWriter {
     for (const PlannedFile& file : plan.transfer.files) {
       planned_.insert(file.name);
     }
+    final_names_ = planned_;
+    for (const ClosingFile& file : plan.transfer.closing) {
+      final_names_.insert(file.name);
+    }
   }
 
   // Lists the folder. Changes nothing.
@@ -293,6 +297,11 @@ class FolderWriter {
       if (entry.kind == Storage::Kind::kDirectory && below != planned_.end() &&
           absl::StartsWith(*below, JoinPath(name, ""))) {
         WINDLASS_RETURN_IF_ERROR(List(name));
+      } else if (entry.kind == Storage::Kind::kDirectory &&
+                 (final_names_.count(name) > 0 || IsOurs(entry.name))) {
+        return absl::FailedPreconditionError(
+            absl::StrCat(JoinPath(folder_.path, name),
+                         ": found a folder in a file's place"));
       } else if (name == kUnfinishedName) {
         unfinished_ = true;
       } else {
@@ -378,7 +387,8 @@ class FolderWriter {
   const TransferOptions options_;
   const Location& folder_;
   Storage& storage_;
-  std::set<std::string> planned_;
+  std::set<std::string> planned_;      // files
+  std::set<std::string> final_names_;  // those, and the closing ones
   // What Look() found, but for the marker.
   std::vector<std::string> names_;
   bool unfinished_ = false;

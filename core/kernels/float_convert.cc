@@ -184,8 +184,8 @@ void EncodeAll(const float* in, int64_t count, char* out, EncodeFn encode) {
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void Decode(DType dtype, const char* in,
-                                                int64_t count, float* out) {
+WINDLASS_DISPATCH void Decode(DType dtype, const char* in, int64_t count,
+                              float* out) {
   switch (dtype) {
     case DType::kF32:
       std::memcpy(out, in, count * sizeof(float));
@@ -219,8 +219,8 @@ WINDLASS_DISPATCH WINDLASS_NOINLINE void Decode(DType dtype, const char* in,
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void Encode(DType dtype, const float* in,
-                                                int64_t count, char* out) {
+WINDLASS_DISPATCH void Encode(DType dtype, const float* in, int64_t count,
+                              char* out) {
   switch (dtype) {
     case DType::kF32:
       std::memcpy(out, in, count * sizeof(float));
@@ -245,8 +245,7 @@ WINDLASS_DISPATCH WINDLASS_NOINLINE void Encode(DType dtype, const float* in,
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void Multiply(float factor, int64_t count,
-                                                  float* values) {
+WINDLASS_DISPATCH void Multiply(float factor, int64_t count, float* values) {
   for (int64_t i = 0; i < count; ++i) values[i] *= factor;
 }
 

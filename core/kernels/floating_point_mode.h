@@ -14,7 +14,7 @@ namespace windlass {
 
 // While it lives the thread rounds to nearest even and keeps subnormal numbers,
 // whatever the mode was; that comes back afterwards. What is computed must
-// stand in a function of its own that is not inlined (WINDLASS_NOINLINE):
+// stand in a function of its own that is not inlined (WINDLASS_DISPATCH):
 // compilers do not know that arithmetic depends on the mode.
 class DefaultFloatingPointMode {
  public:
@@ -47,8 +47,6 @@ class DefaultFloatingPointMode {
   std::fenv_t saved_;
 #endif
 };
-
-#define WINDLASS_NOINLINE __attribute__((noinline))
 
 }  // namespace windlass
 

@@ -124,21 +124,22 @@ WINDLASS_INLINE void UnpackBlocks(ElementCode code, const uint8_t* codes,
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void UnpackToF32(
-    ElementCode code, const uint8_t* codes, int64_t count, const float* scales,
-    int64_t in_block, int64_t block, char* out) {
+WINDLASS_DISPATCH void UnpackToF32(ElementCode code, const uint8_t* codes,
+                                   int64_t count, const float* scales,
+                                   int64_t in_block, int64_t block, char* out) {
   UnpackBlocks<ToF32>(code, codes, count, scales, in_block, block, out);
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void UnpackToBF16(
-    ElementCode code, const uint8_t* codes, int64_t count, const float* scales,
-    int64_t in_block, int64_t block, char* out) {
+WINDLASS_DISPATCH void UnpackToBF16(ElementCode code, const uint8_t* codes,
+                                    int64_t count, const float* scales,
+                                    int64_t in_block, int64_t block,
+                                    char* out) {
   UnpackBlocks<ToBF16>(code, codes, count, scales, in_block, block, out);
 }
 
 // `pairs` bytes to a byte for each of their nibbles.
-WINDLASS_DISPATCH WINDLASS_NOINLINE void SplitNibbles(
-    const char* __restrict bytes, int64_t pairs, uint8_t* __restrict nibbles) {
+WINDLASS_DISPATCH void SplitNibbles(const char* __restrict bytes, int64_t pairs,
+                                    uint8_t* __restrict nibbles) {
   for (int64_t i = 0; i < pairs; ++i) {
     const uint8_t byte = static_cast<uint8_t>(bytes[i]);
     nibbles[2 * i] = byte & 15;
@@ -146,18 +147,15 @@ WINDLASS_DISPATCH WINDLASS_NOINLINE void SplitNibbles(
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void MakeZeroPositive(int64_t count,
-                                                          uint8_t* nibbles) {
+WINDLASS_DISPATCH void MakeZeroPositive(int64_t count, uint8_t* nibbles) {
   for (int64_t i = 0; i < count; ++i) {
     nibbles[i] = nibbles[i] == 8 ? 0 : nibbles[i];
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE void MultiplyBlocks(const float* scales,
-                                                        int64_t in_block,
-                                                        int64_t block,
-                                                        int64_t count,
-                                                        float* values) {
+WINDLASS_DISPATCH void MultiplyBlocks(const float* scales, int64_t in_block,
+                                      int64_t block, int64_t count,
+                                      float* values) {
   while (count > 0) {
     const int64_t n = std::min(count, block - in_block);
     for (int64_t i = 0; i < n; ++i) values[i] *= *scales;
@@ -168,8 +166,7 @@ WINDLASS_DISPATCH WINDLASS_NOINLINE void MultiplyBlocks(const float* scales,
   }
 }
 
-WINDLASS_DISPATCH WINDLASS_NOINLINE bool PackGroup(const float* in,
-                                                   char* packed, float* scale) {
+WINDLASS_DISPATCH bool PackGroup(const float* in, char* packed, float* scale) {
   float largest = 0;
   bool numbers = true;
   for (int64_t i = 0; i < kGroup; ++i) {

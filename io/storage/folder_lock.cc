@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,9 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -88,6 +91,21 @@ absl::Status InUse(const std::string& directory) {
       absl::StrCat(directory, ": in use by ", absl::StrJoin(holders, ", ")));
 }
 
+// Creates an empty file that says who holds the folder; its path, or empty
+// where it cannot be had.
+std::string SayWho(const std::string& directory) {
+  for (int number = 0; number < 1000; ++number) {
+    const std::string path = JoinPath(directory, HolderName(number));
+    const int fd =
+        ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0 && errno == EEXIST) continue;
+    if (fd < 0) break;
+    ::close(fd);
+    return path;
+  }
+  return "";
+}
+
 class LocalFolderLock : public FolderLock {
  public:
   LocalFolderLock(std::string directory, int fd)
@@ -103,19 +121,11 @@ class LocalFolderLock : public FolderLock {
     ::close(fd_);
   }
 
-  // Says who holds the lock; whoever held it alone before is dead.
-  void SayWho(bool alone) {
+  // Says who holds the lock; whoever held it before one who holds it alone is
+  // dead.
+  void Announce(bool alone) {
     if (alone) RemoveDeadHolders();
-    for (int number = 0; number < 1000; ++number) {
-      const std::string path = JoinPath(directory_, HolderName(number));
-      const int fd =
-          ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-      if (fd < 0 && errno == EEXIST) continue;
-      if (fd < 0) return;
-      ::close(fd);
-      holder_ = path;
-      return;
-    }
+    holder_ = SayWho(directory_);
   }
 
  private:
@@ -129,6 +139,56 @@ class LocalFolderLock : public FolderLock {
   const int fd_;
   std::string holder_;
 };
+
+// A lock without flock, which some mounts of cluster file systems do not know:
+// by the files that say who is there, of which one may stand.
+class NamedFolderLock : public FolderLock {
+ public:
+  explicit NamedFolderLock(std::string holder) : holder_(std::move(holder)) {}
+  ~NamedFolderLock() override { ::unlink(holder_.c_str()); }
+
+ private:
+  const std::string holder_;
+};
+
+// Whether a holder's file is of a process of this host that is no more.
+bool IsDead(absl::string_view holder) {
+  const std::vector<std::string> parts =
+      absl::StrSplit(absl::StripPrefix(holder, kHolderPrefix), '-');
+  pid_t process = 0;
+  return parts.size() >= 3 && parts[0] == HostName() &&
+         absl::SimpleAtoi(parts[1], &process) && process > 0 &&
+         ::kill(process, 0) != 0 && errno == ESRCH;
+}
+
+// Two that come at once may both be turned away, but never both let in: each
+// says that it is there before it looks who else is.
+absl::StatusOr<std::unique_ptr<FolderLock>> LockByName(
+    const std::string& directory) {
+  const std::string mine = SayWho(directory);
+  if (mine.empty()) return Errno(errno, directory);
+  auto lock = std::make_unique<NamedFolderLock>(mine);
+  std::vector<std::string> others;
+  for (const std::string& name : ListHolders(directory)) {
+    const std::string path = JoinPath(directory, name);
+    if (path == mine) continue;
+    if (IsDead(name)) {
+      ::unlink(path.c_str());
+    } else {
+      others.push_back(
+          absl::StrCat(Describe(name), " (if it is gone, remove ", path, ")"));
+    }
+  }
+  if (others.empty()) return lock;
+  return absl::UnavailableError(
+      absl::StrCat(directory, ": in use by ", absl::StrJoin(others, ", ")));
+}
+
+// Whether flock says that it does not exist here.
+bool KnowsNoFlock(int error) {
+  return error == ENOSYS || error == EOPNOTSUPP || error == ENOLCK ||
+         error == EINVAL;
+}
 
 // Whether the file that `fd` has open still has its name: its last holder may
 // have removed it meanwhile.
@@ -154,6 +214,10 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockLocalFolder(
       const int error = errno;
       ::close(fd);
       if (error == EINTR) continue;
+      if (KnowsNoFlock(error) && alone) {
+        ::unlink(path.c_str());
+        return LockByName(directory);
+      }
       return error == EWOULDBLOCK ? InUse(directory) : Errno(error, directory);
     }
     if (!HasName(fd, path)) {
@@ -161,7 +225,7 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockLocalFolder(
       continue;
     }
     auto lock = std::make_unique<LocalFolderLock>(directory, fd);
-    lock->SayWho(alone);
+    lock->Announce(alone);
     return lock;
   }
 }

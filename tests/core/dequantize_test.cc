@@ -408,7 +408,7 @@ TEST_F(DequantizeTest, RefusesWhatDoesNotFit) {
 }
 
 TEST_F(DequantizeTest, EmptyTensorsStayEmpty) {
-  const Tensor codes = MakeTensor<uint8_t>(DType::kF8E4M3, {0, 64}, {});
+  const Tensor codes = RandomTensor(DType::kF8E4M3, {0, 64}, &random_);
   ASSERT_OK_AND_ASSIGN(
       const Tensor out,
       Dequantize(codes, MakeTensor<float>(DType::kF32, {}, {1}),

@@ -223,6 +223,19 @@ TEST_F(NeighboursTest, ASideFolderThatLeadsElsewhereIsRefused) {
   EXPECT_TRUE(fs::is_empty(folder_ + "/elsewhere"));
 }
 
+TEST_F(NeighboursTest, AFolderInAFilesPlaceIsFoundBeforeAnythingGoes) {
+  for (const char* name : {"config.json", "model.safetensors.index.json",
+                           ".model-00001-of-00002.safetensors.windlass-partial",
+                           ".windlass-unfinished"}) {
+    SCOPED_TRACE(name);
+    fs::remove_all(out_);
+    WriteModel(out_, 3);
+    fs::remove(out_ + "/" + name);
+    fs::create_directories(out_ + "/" + name);
+    ExpectRefused({"--overwrite", in_, out_}, name, out_);
+  }
+}
+
 TEST_F(NeighboursTest, PermissionsFollowTheInputAndTheUmask) {
   ::chmod((in_ + "/config.json").c_str(), 0640);
   const CommandResult result =

@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "windlass/io/storage/storage.h"
 #include "windlass/tests/fault/conversion.h"
 #include "windlass/tests/testing/files.h"
 #include "windlass/tests/testing/status_matchers.h"
@@ -32,6 +33,7 @@ std::atomic<int> calls{0};
 std::atomic<int> interruptions{0};
 std::atomic<int> shortened{0};
 std::atomic<int> failing_call{0};
+std::atomic<bool> no_flock{false};
 
 // Whether the call is to fail, with errno set. One in three is interrupted and
 // one in three does a part of what it should.
@@ -79,10 +81,16 @@ int fsync(int fd) {
   return ::syscall(SYS_fsync, fd);
 }
 
-int posix_fallocate(int fd, off_t offset, off_t size) {
+int fallocate(int fd, int how, off_t offset, off_t size) {
   size_t whole = 0;
-  if (Disturb(&whole)) return errno;
-  return ::syscall(SYS_fallocate, fd, 0, offset, size) == 0 ? 0 : errno;
+  if (Disturb(&whole)) return -1;
+  return ::syscall(SYS_fallocate, fd, how, offset, size);
+}
+
+int flock(int fd, int operation) {
+  if (!no_flock) return ::syscall(SYS_flock, fd, operation);
+  errno = ENOSYS;
+  return -1;
 }
 
 }  // extern "C"
@@ -165,6 +173,30 @@ TEST_F(SystemCallTest, AnErrorOfAnyCallNamesAFileAndLeavesNothing) {
     }
     EXPECT_GT(failures, 20);
   }
+}
+
+// Some mounts of cluster file systems know no flock.
+TEST_F(SystemCallTest, WithoutFlockAFolderIsStillOnesOwn) {
+  no_flock = true;
+  const absl::Status first = Convert(Out(), DigestKind::kNone);
+  Storage& storage = *ResolveLocation("/")->storage;
+  auto lock = storage.Lock(Out(), LockMode::kExclusive);
+  const auto second = storage.Lock(Out(), LockMode::kExclusive);
+  const auto files = ReadTestFolder(Out());
+  if (lock.ok()) lock->reset();
+  WriteTestFile(Out() + "/.windlass-lock-by-other.host-1-20260101T000000Z", "");
+  const auto third = storage.Lock(Out(), LockMode::kExclusive);
+  no_flock = false;
+  ASSERT_OK(first);
+  EXPECT_OK(lock);
+  EXPECT_THAT(second,
+              StatusIs(absl::StatusCode::kUnavailable,
+                       HasSubstr(absl::StrCat("process ", ::getpid()))));
+  EXPECT_THAT(third, StatusIs(absl::StatusCode::kUnavailable,
+                              HasSubstr("if it is gone, remove")));
+  // Besides what a conversion with flock leaves, who is there.
+  EXPECT_EQ(files.size(),
+            ReadTestFolder(Expected(DigestKind::kNone)).size() + 1);
 }
 
 }  // namespace

@@ -71,14 +71,29 @@ int bcmp(const void* a, const void* b, std::size_t size) {
 
 }  // extern "C"
 
-// operator new[] and the others that do not throw come through these.
+// All forms: those that the library would send through these are a sanitizer's
+// own otherwise.
 void* operator new(std::size_t size) { return windlass::Allocate(size, 1); }
+
+void* operator new[](std::size_t size) { return windlass::Allocate(size, 1); }
+
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return windlass::Allocate(size, 1);
+}
+
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return windlass::Allocate(size, 1);
+}
 
 void* operator new(std::size_t size, std::align_val_t alignment) {
   return windlass::Allocate(size, static_cast<std::size_t>(alignment));
 }
 
 void operator delete(void* at) noexcept { windlass::Free(at); }
+
+void operator delete[](void* at) noexcept { windlass::Free(at); }
+
+void operator delete[](void* at, std::size_t) noexcept { windlass::Free(at); }
 
 void operator delete(void* at, std::size_t) noexcept { windlass::Free(at); }
 

@@ -224,7 +224,7 @@ class CompiledTable : public LayoutStage::Impl {
   std::string NativeName(std::string hf,
                          std::optional<DType>* held) const override;
 
-  const LayoutTable& table() const { return table_; }
+  const LayoutTable* table() const override { return &table_; }
   const std::vector<CompiledRow>& rows() const { return rows_; }
   const Names& names(bool to_hf) const { return to_hf ? native_ : hf_; }
   const NamePattern* router() const {
@@ -668,7 +668,7 @@ absl::Status TableSink::Push(LayoutItem item) {
 }
 
 absl::Status TableSink::Passes(LayoutItem& item) {
-  if (table_.table().experts().has_value()) {
+  if (table_.table()->experts().has_value()) {
     if (HasSegment(item.name, "experts")) {
       std::vector<std::string> known;
       for (const CompiledRow& row : table_.rows()) {
@@ -705,7 +705,7 @@ absl::Status TableSink::Synthesize(const LayoutItem& item) {
 
 absl::Status TableSink::PushHf(const Found& found, LayoutItem& item) {
   const CompiledRow& row = *found.row;
-  if (table_.table().experts().has_value()) {
+  if (table_.table()->experts().has_value()) {
     ObserveLayer(item.name, row.is_expert, row.is_lora);
   }
   if (row.row.companions > 0) return PushDecoded(found, item);
@@ -1098,7 +1098,7 @@ void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
 }
 
 absl::Status TableSink::CheckLayers() const {
-  const auto& experts = table_.table().experts();
+  const auto& experts = table_.table()->experts();
   if (!experts.has_value() || run_.to_hf) return absl::OkStatus();
   for (const auto& [name, layer] : layers_) {
     if (layer.experts || !layer.weights) continue;

@@ -61,6 +61,11 @@ class LayoutStage::Impl {
   // of names; `held` is set where the stage holds its dtype.
   virtual std::string NativeName(std::string hf,
                                  std::optional<DType>* held) const = 0;
+
+  // What the stage is made of; the others are null.
+  virtual const LayoutTable* table() const { return nullptr; }
+  virtual const NameRules* rules() const { return nullptr; }
+  virtual const Under* under() const { return nullptr; }
 };
 
 // The stage of a table (layout_table.cc has the others). What is wrong with the

@@ -143,6 +143,8 @@ class NameRulesStage : public LayoutStage::Impl {
     return rules_.to_native.Rewrite(hf);
   }
 
+  const NameRules* rules() const override { return &rules_; }
+
  private:
   class Sink : public LayoutSink {
    public:
@@ -243,6 +245,8 @@ class UnderStage : public LayoutStage::Impl {
     return absl::StrCat(under_.native, name);
   }
 
+  const Under* under() const override { return &under_; }
+
  private:
   // Puts the prefix before what the stages gave.
   struct Outer : LayoutSink {
@@ -324,6 +328,8 @@ class LayoutAdapter : public StateDictAdapter {
   bool SupportsWriteThroughCheckpointLoad() const override {
     return traits_.write_through;
   }
+
+  const std::vector<LayoutStage>* stages() const override { return &stages_; }
 
  private:
   struct Collector : LayoutSink {

@@ -163,6 +163,8 @@ struct NameRules {
   // are of the dtype.
   NameFilter held_names;
   DType held = DType::kF32;
+  // A few HF names that the rules change, for documentation and tests.
+  std::vector<std::string> examples;
 };
 
 class LayoutStage;

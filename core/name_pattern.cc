@@ -252,6 +252,38 @@ void NamePattern::AppendName(const NameCaptures& captures,
   }
 }
 
+std::string NamePattern::ExampleName(
+    absl::FunctionRef<int64_t(int slot)> index) const {
+  std::string name;
+  for (const Token& token : tokens_) {
+    switch (token.kind) {
+      case Kind::kLiteral:
+        name += token.text;
+        break;
+      case Kind::kNumber: {
+        const int64_t range = token.high - token.low;
+        absl::StrAppend(&name,
+                        token.low + index(token.slot) % range + token.offset);
+        break;
+      }
+      case Kind::kOneOf:
+        name += token.words[index(token.slot) % token.words.size()].first;
+        break;
+      case Kind::kWithinSegment:
+        name += "x";
+        break;
+      case Kind::kSegments:
+        if (&token == &tokens_.back()) {
+          name += "proj.weight";
+        } else if (name.empty()) {
+          name += "model.";
+        }
+        break;
+    }
+  }
+  return name;
+}
+
 bool NamePattern::Has(int slot) const {
   return absl::c_any_of(tokens_,
                         [slot](const Token& t) { return t.slot == slot; });

@@ -29,6 +29,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
@@ -77,6 +78,10 @@ class NamePattern {
 
   // Whether the capture occurs in this pattern.
   bool Has(int slot) const;
+
+  // A name that matches: numbers and words are taken by `index`, that of a
+  // slot, counted from the first that is allowed. For documentation and tests.
+  std::string ExampleName(absl::FunctionRef<int64_t(int slot)> index) const;
 
   // The text that every match ends with.
   absl::string_view tail() const;

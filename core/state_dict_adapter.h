@@ -23,6 +23,8 @@
 
 namespace windlass {
 
+class LayoutStage;
+
 // The expert-parallel dimension of the reference's device mesh: which share of
 // the experts a native state dict holds. The default is all of them.
 struct DeviceMesh {
@@ -87,6 +89,10 @@ class StateDictAdapter {
   // supports_write_through_checkpoint_load: true where every HF tensor has the
   // bytes, or a view of the bytes, of one native tensor.
   virtual bool SupportsWriteThroughCheckpointLoad() const { return false; }
+
+  // The stages that the adapter is made of, from HF to native; none where it is
+  // not made of tables. For documentation and tests.
+  virtual const std::vector<LayoutStage>* stages() const { return nullptr; }
 };
 
 }  // namespace windlass

@@ -35,6 +35,8 @@ NameRules GatedDeltaNetRules(bool route) {
                          NameFilter::Anchor::kSearch)
           .value();
   rules.held = DType::kF32;
+  rules.examples = {"model.layers.0.linear_attn.A_log",
+                    "model.layers.0.linear_attn.dt_bias"};
   return rules;
 }
 

@@ -1,5 +1,5 @@
-// What every adapter must hold, over generated models. A new adapter needs a
-// line in Generators() and nothing else.
+// What every adapter must hold, over models that its own tables describe. A new
+// adapter needs no line here.
 
 #include <functional>
 #include <map>
@@ -13,7 +13,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/core/adapter_registry.h"
+#include "windlass/core/layout_table.h"
 #include "windlass/core/tensor_ops.h"
+#include "windlass/tests/testing/layout_example.h"
 #include "windlass/tests/testing/status_matchers.h"
 #include "windlass/tests/testing/tensors.h"
 
@@ -22,139 +24,61 @@ namespace {
 
 constexpr int kSeeds = 15;
 
-// Builds a small random model as Hugging Face stores it.
-class Generator {
- public:
-  explicit Generator(int seed) : random_(seed) {
-    hidden_ = 2 * Pick(1, 8);
-    intermediate_ = 2 * Pick(1, 8);
-    experts_ = Pick(2, 7);
-    layers_ = Pick(1, 3);
-  }
-
-  int Pick(int low, int high) {
-    return std::uniform_int_distribution<int>(low, high)(random_);
-  }
-
-  void Add(const std::string& name, Shape shape, DType dtype = DType::kBF16) {
-    EXPECT_OK(
-        hf_.Insert(name, RandomTensor(dtype, std::move(shape), &random_)));
-  }
-
-  std::string Layer(int layer) {
-    return absl::StrCat("model.layers.", layer, ".");
-  }
-
-  // Calls `fill` for each layer, between an embedding and a head.
-  void Decoder(const std::function<void(const std::string&)>& fill) {
-    Add("model.embed_tokens.weight", {8, hidden_});
-    for (int layer = 0; layer < layers_; ++layer) {
-      Add(Layer(layer) + "input_layernorm.weight", {hidden_});
-      fill(Layer(layer));
-    }
-    Add("lm_head.weight", {8, hidden_});
-  }
-
-  void Experts(const std::string& layer) {
-    Add(layer + "mlp.gate.weight", {experts_, hidden_});
-    for (int expert = 0; expert < experts_; ++expert) {
-      const std::string name = absl::StrCat(layer, "mlp.experts.", expert, ".");
-      Add(name + "gate_proj.weight", {intermediate_, hidden_});
-      Add(name + "up_proj.weight", {intermediate_, hidden_});
-      Add(name + "down_proj.weight", {hidden_, intermediate_});
-    }
-  }
-
-  void Gates(const std::string& layer) {
-    Add(layer + "linear_attn.A_log", {4}, DType::kF32);
-    Add(layer + "linear_attn.dt_bias", {4}, DType::kF32);
-    Add(layer + "linear_attn.norm.weight", {hidden_});
-  }
-
-  void Mtp() {
-    for (const char* name :
-         {"fc", "pre_fc_norm_embedding", "pre_fc_norm_hidden", "norm",
-          "layers.0.mlp.up_proj"}) {
-      Add(absl::StrCat("mtp.", name, ".weight"), {hidden_});
-    }
-  }
-
-  std::string Config() const {
-    return absl::StrCat("{\"num_experts\": ", experts_,
-                        ", \"n_routed_experts\": ", experts_,
-                        ", \"moe_intermediate_size\": ", intermediate_, "}");
-  }
-
-  const StateDict& hf() const { return hf_; }
-
- private:
-  std::mt19937 random_;
-  int64_t hidden_;
-  int64_t intermediate_;
-  int experts_;
-  int layers_;
-  StateDict hf_;
-};
-
-// A model that the adapter gives back as it was. What it is documented to
-// change (gates in low precision, FP8, a missing tied head) is left out.
-const std::map<std::string, std::function<void(Generator&)>>& Generators() {
-  using G = Generator;
-  using S = const std::string&;
-  static const auto* const generators =
-      new std::map<std::string, std::function<void(G&)>>{
-          {"deepseek_v3",
-           [](G& g) { g.Decoder([&](S layer) { g.Experts(layer); }); }},
-          {"identity", [](G& g) { g.Decoder([](S) {}); }},
-          {"llama", [](G& g) { g.Decoder([](S) {}); }},
-          {"qwen2", [](G& g) { g.Decoder([](S) {}); }},
-          {"qwen3", [](G& g) { g.Decoder([](S) {}); }},
-          {"qwen3_5",
-           [](G& g) {
-             g.Decoder([&](S layer) { g.Gates(layer); });
-             g.Mtp();
-           }},
-          {"qwen3_moe",
-           [](G& g) { g.Decoder([&](S layer) { g.Experts(layer); }); }},
-          {"qwen3_next",
-           [](G& g) {
-             g.Decoder([&](S layer) {
-               g.Gates(layer);
-               g.Experts(layer);
-               g.Add(layer + "mlp.shared_expert.up_proj.weight", {2, 4});
-               g.Add(layer + "mlp.shared_expert_gate.weight", {1, 4});
-             });
-           }},
-      };
-  return *generators;
+// What adapters ask a config for; each takes what it knows.
+std::string Config(std::mt19937* random) {
+  auto pick = [random](int low, int high) {
+    return std::uniform_int_distribution<int>(low, high)(*random);
+  };
+  return absl::StrCat(
+      R"({"dtype": "bfloat16", "tie_word_embeddings": true, "num_experts": )",
+      pick(2, 7), R"(, "moe_intermediate_size": )", 2 * pick(1, 8), "}");
 }
 
 class AdapterPropertyTest : public ::testing::TestWithParam<std::string> {
  protected:
-  // Runs `check` over models of many sizes.
+  // Runs `check` over models of many sizes. Without `shares`, what no rank can
+  // give back alone is left out.
   void ForEachModel(
       const std::function<void(const StateDictAdapter&, const StateDict& hf,
-                               const StateDict& native)>& check) {
+                               const StateDict& native)>& check,
+      bool shares = true) {
     const AdapterInfo* info = *AdapterRegistry::FindByName(GetParam());
     for (int seed = 0; seed < kSeeds; ++seed) {
       SCOPED_TRACE(absl::StrCat("seed ", seed));
-      Generator generator(seed);
-      Generators().at(GetParam())(generator);
+      std::mt19937 random(seed);
       ASSERT_OK_AND_ASSIGN(const ModelConfig config,
-                           ModelConfig::Parse(generator.Config()));
+                           ModelConfig::Parse(Config(&random)));
       ASSERT_OK_AND_ASSIGN(const auto adapter,
                            AdapterRegistry::Create(*info, config, {}));
-      ASSERT_OK_AND_ASSIGN(const StateDict native,
-                           adapter->FromHf(generator.hf(), {}));
-      check(*adapter, generator.hf(), native);
+      ASSERT_NE(adapter->stages(), nullptr);
+      ASSERT_OK_AND_ASSIGN(StateDict hf,
+                           ExampleHf(*adapter->stages(), shares, &random));
+      ASSERT_OK(hf.Insert("what.no.row.has",
+                          RandomTensor(DType::kBF16, {3}, &random)));
+      ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+      check(*adapter, hf, native);
     }
   }
 };
 
-TEST(AdapterPropertyCoverageTest, EveryAdapterHasAGenerator) {
-  for (const AdapterInfo* info : AdapterRegistry::All()) {
-    EXPECT_EQ(Generators().count(info->name), 1u) << info->name;
+TEST(ExampleHfTest, HasTensorsForTheRowsOfEveryStage) {
+  std::mt19937 random(1);
+  const AdapterInfo* info = *AdapterRegistry::FindByName("qwen3_next");
+  ASSERT_OK_AND_ASSIGN(
+      const ModelConfig config,
+      ModelConfig::Parse(R"({"num_experts": 2, "moe_intermediate_size": 4})"));
+  ASSERT_OK_AND_ASSIGN(const auto adapter,
+                       AdapterRegistry::Create(*info, config, {}));
+  ASSERT_OK_AND_ASSIGN(const StateDict hf,
+                       ExampleHf(*adapter->stages(), true, &random));
+  for (const char* name :
+       {"model.layers.1.mlp.experts.1.down_proj.weight",
+        "model.layers.0.mlp.experts.0.up_proj.lora_A.weight",
+        "model.mlp.shared_expert.proj.weight", "model.weight",
+        "model.layers.0.linear_attn.A_log"}) {
+    EXPECT_TRUE(hf.Contains(name)) << name;
   }
+  EXPECT_EQ(hf.Find("model.layers.0.linear_attn.A_log")->dtype(), DType::kF32);
 }
 
 TEST_P(AdapterPropertyTest, ToHfUndoesFromHf) {
@@ -206,42 +130,51 @@ TEST_P(AdapterPropertyTest, InputsStayAsTheyAre) {
 
 TEST_P(AdapterPropertyTest, RanksTogetherHoldExactlyTheWhole) {
   if (!(*AdapterRegistry::FindByName(GetParam()))->expert_parallel) return;
-  ForEachModel([](const StateDictAdapter& adapter, const StateDict& hf,
-                  const StateDict& native) {
-    for (int ep_size : {2, 3}) {
-      std::map<std::string, std::vector<Tensor>> parts;
-      std::map<std::string, Tensor> union_hf;
-      for (int rank = 0; rank < ep_size; ++rank) {
-        const DeviceMesh mesh{ep_size, rank};
-        ASSERT_OK_AND_ASSIGN(const StateDict share,
-                             adapter.FromHf(hf, FromHfOptions{mesh}));
-        for (const auto& [name, tensor] : share) parts[name].push_back(tensor);
-        ToHfOptions options;
-        options.device_mesh = mesh;
-        ASSERT_OK_AND_ASSIGN(const StateDict back,
-                             adapter.ToHf(share, options));
-        for (const auto& [name, tensor] : back) union_hf.emplace(name, tensor);
-      }
-      StateDict whole, joined_hf;
-      for (const auto& [name, tensor] : native) {
-        const bool split = parts[name][0].shape() != tensor.shape();
-        ASSERT_OK_AND_ASSIGN(
-            Tensor joined, split ? Concat(parts[name], 0)
-                                 : absl::StatusOr<Tensor>(parts[name].front()));
-        ASSERT_OK(whole.Insert(name, joined));
-      }
-      EXPECT_EQ(Difference(whole, native), "");
-      for (auto& [name, tensor] : union_hf) {
-        ASSERT_OK(joined_hf.Insert(name, tensor));
-      }
-      EXPECT_EQ(Difference(joined_hf, Sorted(hf)), "");
-    }
-  });
+  ForEachModel(
+      [](const StateDictAdapter& adapter, const StateDict& hf,
+         const StateDict& native) {
+        for (int ep_size : {2, 3}) {
+          std::map<std::string, std::vector<Tensor>> parts;
+          std::map<std::string, Tensor> union_hf;
+          for (int rank = 0; rank < ep_size; ++rank) {
+            DeviceMesh mesh;
+            mesh.ep_size = ep_size;
+            mesh.ep_rank = rank;
+            ASSERT_OK_AND_ASSIGN(const StateDict share,
+                                 adapter.FromHf(hf, FromHfOptions{mesh}));
+            for (const auto& [name, tensor] : share)
+              parts[name].push_back(tensor);
+            ToHfOptions options;
+            options.device_mesh = mesh;
+            ASSERT_OK_AND_ASSIGN(const StateDict back,
+                                 adapter.ToHf(share, options));
+            for (const auto& [name, tensor] : back)
+              union_hf.emplace(name, tensor);
+          }
+          StateDict whole, joined_hf;
+          for (const auto& [name, tensor] : native) {
+            const bool split = parts[name][0].shape() != tensor.shape();
+            ASSERT_OK_AND_ASSIGN(
+                Tensor joined,
+                split ? Concat(parts[name], 0)
+                      : absl::StatusOr<Tensor>(parts[name].front()));
+            ASSERT_OK(whole.Insert(name, joined));
+          }
+          EXPECT_EQ(Difference(whole, native), "");
+          for (auto& [name, tensor] : union_hf) {
+            ASSERT_OK(joined_hf.Insert(name, tensor));
+          }
+          EXPECT_EQ(Difference(joined_hf, Sorted(hf)), "");
+        }
+      },
+      /*shares=*/false);
 }
 
 std::vector<std::string> AllNames() {
   std::vector<std::string> names;
-  for (const auto& [name, generator] : Generators()) names.push_back(name);
+  for (const AdapterInfo* info : AdapterRegistry::All()) {
+    names.push_back(info->name);
+  }
   return names;
 }
 

@@ -1,0 +1,166 @@
+#include "windlass/tests/testing/layout_example.h"
+
+#include <map>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "windlass/core/layout_stage.h"
+#include "windlass/core/name_pattern.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/tests/testing/tensors.h"
+
+namespace windlass {
+namespace {
+
+constexpr int kLayers = 2;
+
+class Example {
+ public:
+  Example(bool shares, std::mt19937* random)
+      : shares_(shares), random_(random) {}
+
+  // Names as they are before the stages.
+  absl::StatusOr<StateDict> Of(const std::vector<LayoutStage>& stages) {
+    StateDict model;
+    for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+      WINDLASS_ASSIGN_OR_RETURN(const auto adapter,
+                                MakeLayoutAdapter({*stage}));
+      WINDLASS_ASSIGN_OR_RETURN(model, adapter->ToHf(model, {}));
+      WINDLASS_RETURN_IF_ERROR(Add(*stage->impl(), &model));
+    }
+    return model;
+  }
+
+ private:
+  absl::Status Add(const LayoutStage::Impl& stage, StateDict* model) {
+    if (stage.rules() != nullptr) {
+      for (const std::string& name : stage.rules()->examples) {
+        const bool held = stage.rules()->held_names.Matches(name);
+        WINDLASS_RETURN_IF_ERROR(AddNew(
+            name, {4}, held ? stage.rules()->held : DType::kBF16, model));
+      }
+    }
+    if (stage.under() != nullptr) {
+      WINDLASS_ASSIGN_OR_RETURN(const StateDict inner,
+                                Of(stage.under()->stages));
+      for (const auto& [name, tensor] : inner) {
+        const std::string full = absl::StrCat(stage.under()->hf, name);
+        if (model->Contains(full)) continue;
+        WINDLASS_RETURN_IF_ERROR(model->Insert(full, tensor));
+      }
+    }
+    if (stage.table() == nullptr) return absl::OkStatus();
+    for (const LayoutTable::Row& row : stage.table()->rows()) {
+      WINDLASS_RETURN_IF_ERROR(AddRow(*stage.table(), row, model));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddRow(const LayoutTable& table, const LayoutTable::Row& row,
+                      StateDict* model) {
+    using Kind = LayoutTable::Row::Kind;
+    if (row.kind == Kind::kDropHf || row.kind == Kind::kDropNative) {
+      return absl::OkStatus();
+    }
+    if (row.kind == Kind::kSynthesize) {
+      WINDLASS_RETURN_IF_ERROR(AddNew(row.hf[0], {4, 2}, DType::kBF16, model));
+      return AddNew(row.native[0], {4, 2}, DType::kBF16, model);
+    }
+    for (const auto& [choice, form] : row.forms) {
+      if (table.choices()[choice].on_export != form) return absl::OkStatus();
+    }
+    for (const LayoutOp& op : row.ops) {
+      if (op.name == "share" && !shares_) return absl::OkStatus();
+    }
+    for (int layer = 0; layer < kLayers; ++layer) {
+      WINDLASS_RETURN_IF_ERROR(AddLayer(row, layer, model));
+    }
+    return absl::OkStatus();
+  }
+
+  // The tensors of a row for one number of its captures.
+  absl::Status AddLayer(const LayoutTable::Row& row, int layer,
+                        StateDict* model) {
+    std::string over;
+    int64_t count = 1;
+    DType dtype = DType::kBF16;
+    bool alike = false;
+    const std::vector<std::vector<LayoutDim>>* shapes = nullptr;
+    for (const LayoutOp& op : row.ops) {
+      if (!op.over.empty()) {
+        over = op.over;
+        count = op.count.size;
+      }
+      if (!op.shapes.empty()) shapes = &op.shapes;
+      if (op.held.has_value()) dtype = *op.held;
+      // Two that are one on the other side have to be alike.
+      alike |= op.kind == LayoutOp::Kind::kOneWay && op.takes > 1;
+    }
+    WINDLASS_ASSIGN_OR_RETURN(const NamePattern::Pair names,
+                              NamePattern::Compile(row.hf, {}));
+    const int parts = row.hf.size() - row.companions;
+    for (int64_t number = 0; number < count; ++number) {
+      Tensor first;
+      for (int part = 0; part < parts; ++part) {
+        const std::string name =
+            NameOf(names.left[part], names.slots, over, layer, number);
+        if (model->Contains(name)) continue;
+        const Shape shape =
+            shapes == nullptr ? Shape{4, 6} : ShapeOf((*shapes)[part]);
+        Tensor tensor =
+            alike && part > 0 ? first : RandomTensor(dtype, shape, random_);
+        if (part == 0) first = tensor;
+        WINDLASS_RETURN_IF_ERROR(model->Insert(name, std::move(tensor)));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status AddNew(const std::string& name, Shape shape, DType dtype,
+                      StateDict* model) {
+    if (model->Contains(name)) return absl::OkStatus();
+    return model->Insert(name, RandomTensor(dtype, std::move(shape), random_));
+  }
+
+  Shape ShapeOf(const std::vector<LayoutDim>& dims) {
+    Shape shape;
+    for (const LayoutDim& dim : dims) {
+      if (dim.size >= 0) {
+        shape.push_back(dim.size);
+        continue;
+      }
+      // "rE" has to be a multiple of E: of any E that tests use.
+      auto [known, fresh] = sizes_.try_emplace(dim.name, 0);
+      if (fresh) {
+        known->second =
+            2 * std::uniform_int_distribution<int64_t>(1, 5)(*random_);
+        if (dim.name == "rE") known->second = 2 * 3 * 4 * 5 * 7;
+      }
+      shape.push_back(known->second);
+    }
+    return shape;
+  }
+
+  static std::string NameOf(const NamePattern& pattern,
+                            const NamePattern::Slots& slots,
+                            const std::string& over, int layer,
+                            int64_t number) {
+    return pattern.ExampleName([&](int slot) {
+      return slots[slot] == over ? number : int64_t{layer};
+    });
+  }
+
+  const bool shares_;
+  std::mt19937* const random_;
+  std::map<std::string, int64_t> sizes_;
+};
+
+}  // namespace
+
+absl::StatusOr<StateDict> ExampleHf(const std::vector<LayoutStage>& stages,
+                                    bool shares, std::mt19937* random) {
+  return Example(shares, random).Of(stages);
+}
+
+}  // namespace windlass

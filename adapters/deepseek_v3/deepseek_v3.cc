@@ -25,12 +25,25 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
   return MakeLayoutAdapter(ExpertStages(moe, /*param_wrapper=*/false));
 }
 
-const AdapterRegistrar registrar({
+const AdapterRegistrar deepseek_v3({
     /*name=*/"deepseek_v3",
     /*framework=*/"automodel",
     /*summary=*/"DeepSeek-V3, Kimi-K2, Moonlight",
     /*architectures=*/{"DeepseekV3ForCausalLM"},
     /*model_types=*/{"deepseek_v3", "kimi_k2"},
+    /*options=*/MoeAdapterOptions(),
+    &Create,
+    /*expert_parallel=*/true,
+    /*supports=*/nullptr,
+});
+
+// The indexer's tensors are called and laid out alike.
+const AdapterRegistrar deepseek_v32({
+    /*name=*/"deepseek_v32",
+    /*framework=*/"automodel",
+    /*summary=*/"DeepSeek-V3.2",
+    /*architectures=*/{"DeepseekV32ForCausalLM"},
+    /*model_types=*/{"deepseek_v32"},
     /*options=*/MoeAdapterOptions(),
     &Create,
     /*expert_parallel=*/true,

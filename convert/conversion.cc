@@ -24,8 +24,8 @@ absl::Status BadRequest(absl::Status status) {
   return status;
 }
 
-// The request's, or that beside the tensors. Without either, an adapter that was
-// named may do with an empty one.
+// The request's, or that beside the tensors. Without either, an adapter that
+// was named may do with an empty one.
 absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
                                        const Location& folder) {
   constexpr int64_t kMaxBytes = 64 << 20;

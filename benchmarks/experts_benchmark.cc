@@ -34,7 +34,7 @@ MoeOptions Moe() {
   MoeOptions moe;
   moe.experts = {"E", kExperts, "benchmark"};
   moe.intermediate = {"I", kIntermediate, "benchmark"};
-  moe.hidden = {"H"};
+  moe.hidden = {"H", -1, ""};
   moe.dtype = DType::kBF16;
   return moe;
 }
@@ -116,7 +116,8 @@ void BM_SplitExperts(benchmark::State& state) {
   const StateDict hf = Layer(DType::kBF16);
   const auto adapter = Adapter();
   StateDict native;
-  for (const auto& [name, tensor] : adapter->FromHf(hf, {}).value()) {
+  const StateDict merged = adapter->FromHf(hf, {}).value();
+  for (const auto& [name, tensor] : merged) {
     Insert(&native, name, tensor.dtype(), tensor.shape());
   }
   const StateDict back = adapter->ToHf(native, {}).value();

@@ -4,7 +4,7 @@
 //
 //   const LayoutDim E = {"E", experts, "config.json: field \"num_experts\""};
 //   const LayoutDim I = {"I", intermediate, "config.json: field \"...\""};
-//   const LayoutDim H = {"H"};
+//   const LayoutDim H = {"H", -1, ""};
 //   LayoutTable table;
 //   table
 //       .Map({"{p*}layers.{l}.mlp.experts.{e}.gate_proj.weight",

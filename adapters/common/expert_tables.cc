@@ -28,7 +28,7 @@ std::vector<LayoutOp> WithCast(std::vector<LayoutOp> ops,
 }
 
 LayoutDim Doubled(const LayoutDim& dim) {
-  if (dim.size < 0) return {absl::StrCat("2", dim.name)};
+  if (dim.size < 0) return {absl::StrCat("2", dim.name), -1, ""};
   return {absl::StrCat("2", dim.name), std::min(dim.size, INT64_MAX / 2) * 2,
           dim.origin};
 }
@@ -162,7 +162,7 @@ LayoutOp SharedA(bool gate) {
 LayoutTable PerExpertLora(const MoeOptions& moe, const ExpertNames& names) {
   const LayoutDim& I = moe.intermediate;
   const LayoutDim& H = moe.hidden;
-  const LayoutDim r = {"r"};
+  const LayoutDim r = {"r", -1, ""};
   const LayoutOp stack = Stack("e", moe.experts);
   auto hf = [&](const std::string& projection, const char* matrix) {
     return absl::StrCat(names.hf, ".{e}.", projection, ".lora_", matrix,
@@ -211,7 +211,7 @@ LayoutTable WrapperLora(const MoeOptions& moe, const ExpertNames& names,
   const LayoutDim& H = moe.hidden;
   const LayoutDim& I = moe.intermediate;
   const LayoutDim I2 = Gated(names) ? Doubled(I) : I;
-  const LayoutDim rE = {"rE"};
+  const LayoutDim rE = {"rE", -1, ""};
   auto pair = [&](const char* wrapper, const char* native, const LayoutDim& in,
                   const LayoutDim& out) {
     LayoutTable table;
@@ -252,7 +252,7 @@ class PeftLayout {
   PeftLayout(const MoeOptions& moe, bool gated)
       : hidden_(moe.hidden.size),
         intermediate_(moe.intermediate.size),
-        inner_(gated ? 2 * intermediate_ : intermediate_),
+        inner_(gated ? Doubled(moe.intermediate).size : intermediate_),
         wanted_(moe.peft_layout) {}
 
   absl::StatusOr<std::string> operator()(const StateDict& hf) const {

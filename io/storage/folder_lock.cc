@@ -85,7 +85,7 @@ absl::Status InUse(const std::string& directory) {
   for (const std::string& holder : ListHolders(directory)) {
     holders.push_back(Describe(holder));
   }
-  // It may have locked and not said yet who it is.
+  // Where it may not write who it is.
   if (holders.empty()) holders.push_back("another process");
   return absl::UnavailableError(
       absl::StrCat(directory, ": in use by ", absl::StrJoin(holders, ", ")));
@@ -203,6 +203,7 @@ bool HasName(int fd, const std::string& path) {
 absl::StatusOr<std::unique_ptr<FolderLock>> LockLocalFolder(
     const std::string& directory, LockMode mode) {
   const std::string path = JoinPath(directory, kLockName);
+  int attempts = 200;
   while (true) {
     const int fd =
         ::open(path.c_str(),
@@ -218,7 +219,13 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockLocalFolder(
         ::unlink(path.c_str());
         return LockByName(directory);
       }
-      return error == EWOULDBLOCK ? InUse(directory) : Errno(error, directory);
+      if (error != EWOULDBLOCK) return Errno(error, directory);
+      // Its holder may not have said yet who it is, or be just about to go.
+      if (ListHolders(directory).empty() && --attempts > 0) {
+        absl::SleepFor(absl::Milliseconds(10));
+        continue;
+      }
+      return InUse(directory);
     }
     if (!HasName(fd, path)) {
       ::close(fd);

@@ -184,10 +184,11 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockByName(
       absl::StrCat(directory, ": in use by ", absl::StrJoin(others, ", ")));
 }
 
-// Whether flock says that it does not exist here.
+// Whether flock says that it does not exist here. On macOS ENOTSUP is not
+// EOPNOTSUPP.
 bool KnowsNoFlock(int error) {
-  return error == ENOSYS || error == EOPNOTSUPP || error == ENOLCK ||
-         error == EINVAL;
+  return error == ENOSYS || error == ENOTSUP || error == EOPNOTSUPP ||
+         error == ENOLCK || error == EINVAL;
 }
 
 // Whether the file that `fd` has open still has its name: its last holder may

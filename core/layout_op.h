@@ -39,7 +39,7 @@ struct LayoutDim {
   // Its extent, or -1 where only the tensors say it.
   int64_t size = -1;
   // For messages, where the size comes from: "config.json: field "x"".
-  std::string origin;
+  std::string origin = {};
 };
 
 // Immutable. Use the factories below.

@@ -520,6 +520,7 @@ class LocalStorage : public Storage {
     if (TraitsOf(fd).shares_blocks || ::fstatvfs(fd, &info) != 0) {
       return std::nullopt;
     }
+    if (info.f_blocks == 0) return std::nullopt;  // a tmpfs without a limit
     return static_cast<int64_t>(info.f_bavail) *
            static_cast<int64_t>(info.f_frsize);
   }

@@ -52,6 +52,8 @@ struct CompiledRow {
   std::optional<DType> held;
   // One tensor, called alike in both layouts.
   bool keeps_name = false;
+  // Of a tensor that is not packed nothing changes.
+  bool unpacks = false;
   bool is_expert = false;
   bool is_lora = false;
 
@@ -69,43 +71,65 @@ struct Found {
   NameCaptures captures;
 };
 
-// All patterns of one layout.
+// The last `count` segments of a name; all of it where it has no more.
+absl::string_view LastSegments(absl::string_view name, int count) {
+  size_t begin = name.size();
+  for (; count > 0; --count) {
+    const size_t dot = begin == 0 ? name.npos : name.rfind('.', begin - 1);
+    if (dot == name.npos) return name;
+    begin = dot;
+  }
+  return name.substr(begin + 1);
+}
+
+// All patterns of one layout, by the last segments of the names that match.
 class Names {
  public:
   void Add(const CompiledRow* row, int part, const NamePattern* pattern) {
-    const int index = candidates_.size();
     candidates_.push_back({row, part, pattern});
-    const absl::string_view tail = pattern->tail();
-    const size_t dot = tail.rfind('.');
-    const bool whole = tail == pattern->text();
-    if (dot == tail.npos && !whole) {
-      open_.push_back(index);
-    } else {
-      by_last_[dot == tail.npos ? tail : tail.substr(dot + 1)].push_back(index);
+  }
+
+  // After the last Add.
+  void Index() {
+    for (const Candidate& candidate : candidates_) {
+      const absl::string_view tail = candidate.pattern->tail();
+      const bool whole = tail == candidate.pattern->text();
+      const int known = absl::c_count(tail, '.') + (whole ? 1 : 0);
+      if (known >= 2) by_two_[LastSegments(tail, 2)];
+      if (known >= 1) by_one_[LastSegments(tail, 1)];
     }
+    // In each list, in the order of rows, which is that of tiers, whatever may
+    // match its names.
+    const auto may_match = [this](absl::string_view ending, int segments) {
+      std::vector<const Candidate*> list;
+      for (const Candidate& candidate : candidates_) {
+        const absl::string_view tail = candidate.pattern->tail();
+        const bool whole = tail == candidate.pattern->text();
+        const int known =
+            std::min<int>(absl::c_count(tail, '.') + (whole ? 1 : 0), segments);
+        if (known == 0 ||
+            LastSegments(tail, known) == LastSegments(ending, known)) {
+          list.push_back(&candidate);
+        }
+      }
+      return list;
+    };
+    for (auto& [ending, list] : by_two_) list = may_match(ending, 2);
+    for (auto& [ending, list] : by_one_) list = may_match(ending, 1);
+    others_ = may_match("", 0);
   }
 
   // `active`: by row. False where no row has the name.
   bool Find(absl::string_view name, const std::vector<bool>& active,
             const CompiledRow* first, Found* found) const {
-    static const auto* const kNone = new std::vector<int>;
-    const size_t dot = name.rfind('.');
-    const auto bucket =
-        by_last_.find(dot == name.npos ? name : name.substr(dot + 1));
-    const std::vector<int>& exact =
-        bucket == by_last_.end() ? *kNone : bucket->second;
-    // Both in the order of rows, which is that of tiers.
-    for (size_t i = 0, j = 0; i < exact.size() || j < open_.size();) {
-      const bool take_exact =
-          j == open_.size() || (i < exact.size() && exact[i] < open_[j]);
-      const Candidate& candidate =
-          candidates_[take_exact ? exact[i++] : open_[j++]];
-      if (!active[candidate.row - first]) continue;
-      if (candidate.pattern->Match(name, &found->captures)) {
-        found->row = candidate.row;
-        found->part = candidate.part;
-        return true;
+    for (const Candidate* candidate : MayMatch(name)) {
+      if (!active[candidate->row - first] ||
+          !candidate->pattern->Match(name, &found->captures)) {
+        continue;
       }
+      found->row = candidate->row;
+      found->part = candidate->part;
+      return true;
     }
     return false;
   }
@@ -116,10 +140,19 @@ class Names {
     int part;
     const NamePattern* pattern;
   };
+  using List = std::vector<const Candidate*>;
+
+  const List& MayMatch(absl::string_view name) const {
+    const auto two = by_two_.find(LastSegments(name, 2));
+    if (two != by_two_.end()) return two->second;
+    const auto one = by_one_.find(LastSegments(name, 1));
+    return one != by_one_.end() ? one->second : others_;
+  }
 
   std::vector<Candidate> candidates_;
-  std::vector<int> open_;
-  absl::flat_hash_map<absl::string_view, std::vector<int>> by_last_;
+  absl::flat_hash_map<absl::string_view, List> by_two_;
+  absl::flat_hash_map<absl::string_view, List> by_one_;
+  List others_;
 };
 
 // A tensor that waits for others.
@@ -267,6 +300,8 @@ absl::Status CompiledTable::Compile() {
       native_.Add(&row, i, &row.names.right[i]);
     }
   }
+  hf_.Index();
+  native_.Index();
   if (table_.experts().has_value() && !table_.experts()->router.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(
         router_, NamePattern::Compile({table_.experts()->router}, {}));
@@ -321,6 +356,9 @@ absl::Status CompiledTable::CompileRow(const Row& row,
   compiled->keeps_name = !row.hf.empty() && row.native.size() == 1 &&
                          row.native[0] == row.hf[0] && !row.at_end &&
                          row.set < 0;
+  compiled->unpacks =
+      compiled->keeps_name && row.companions > 0 &&
+      absl::c_all_of(row.ops, [](const LayoutOp& op) { return op.unpacks; });
   for (const std::string& hf : row.hf) {
     compiled->is_expert |= HasSegment(hf, "experts");
     compiled->is_lora |= absl::StrContains(hf, "lora_");
@@ -509,6 +547,7 @@ class TableSink : public LayoutSink {
         active_(std::move(active)),
         next_(next),
         groups_(table.rows().size()),
+        last_(table.rows().size()),
         companions_(table.rows().size()),
         context_{run.mesh, {}} {}
 
@@ -585,8 +624,8 @@ class TableSink : public LayoutSink {
 
   std::vector<absl::flat_hash_map<std::string, std::unique_ptr<Group>>> groups_;
   std::vector<Group*> order_;
-  // The group of the tensor before: its like come one after the other.
-  Group* last_ = nullptr;
+  // By row, the group of the tensor before: its like come close together.
+  std::vector<Group*> last_;
   // Whether the input has names that end as a row's companions do; by row.
   std::vector<std::optional<bool>> companions_;
   // Room that is used again and again.
@@ -621,6 +660,17 @@ class TableSink : public LayoutSink {
   Layer* layer_ = nullptr;
 };
 
+// Whether a tensor may be one that the row unpacks, or a companion of it.
+bool HasPacked(const StateDict& input, const CompiledRow& row) {
+  return absl::c_any_of(input, [&row](const NamedTensor& named) {
+    return DTypeBits(named.tensor.dtype()) <= 8 ||
+           absl::c_any_of(row.names.left, [&](const NamePattern& pattern) {
+             return &pattern != &row.names.left[0] &&
+                    absl::EndsWith(named.name, pattern.tail());
+           });
+  });
+}
+
 absl::StatusOr<std::unique_ptr<LayoutSink>> CompiledTable::Start(
     const LayoutRun& run, std::optional<std::string> prefix,
     LayoutSink* next) const {
@@ -639,11 +689,18 @@ absl::StatusOr<std::unique_ptr<LayoutSink>> CompiledTable::Start(
     }
   }
   std::vector<bool> active;
+  bool idle = !table_.experts().has_value();
   for (const CompiledRow& row : rows_) {
-    active.push_back(absl::c_all_of(row.row.forms, [&](const auto& form) {
-      return forms[form.first].empty() || forms[form.first] == form.second;
-    }));
+    active.push_back(
+        absl::c_all_of(row.row.forms,
+                       [&](const auto& form) {
+                         return forms[form.first].empty() ||
+                                forms[form.first] == form.second;
+                       }) &&
+        !(row.unpacks && (run.to_hf || !HasPacked(*run.input, row))));
+    idle = idle && !active.back();
   }
+  if (idle) return nullptr;
   return std::make_unique<TableSink>(*this, run, std::move(prefix),
                                      std::move(active), next);
 }
@@ -763,17 +820,17 @@ absl::Status TableSink::PushPart(const Found& found, LayoutItem& item) {
     const auto [begin, end] = ShareOf(row);
     if (number < begin || number >= end) return absl::OkStatus();
   }
-  if (last_ == nullptr || last_->row != &row ||
-      !SameGroup(row, last_->captures, found.captures)) {
+  const size_t index = &row - table_.rows().data();
+  Group*& group = last_[index];
+  if (group == nullptr || !SameGroup(row, group->captures, found.captures)) {
     std::string name;
     row.names.right[0].AppendName(found.captures, &name);
-    auto& group = groups_[&row - table_.rows().data()][name];
-    if (group == nullptr) {
-      group = NewGroup(row, row.names.left[found.part], item.name);
+    std::unique_ptr<Group>& known = groups_[index][name];
+    if (known == nullptr) {
+      known = NewGroup(row, row.names.left[found.part], item.name);
     }
-    last_ = group.get();
+    group = known.get();
   }
-  Group* group = last_;
   Part part{number, found.part, std::move(item.tensor), item.origin};
   if (group->done) return Twice(*group, part);
   if (!row.shapes.empty()) {
@@ -1080,10 +1137,10 @@ absl::Status TableSink::Incomplete() const {
 }
 
 void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
-  int64_t number = 0;
-  const absl::string_view layer = LayerOf(name, &number);
-  if (layer.empty()) return;
-  if (layer_ == nullptr || layer != last_layer_) {
+  if (layer_ == nullptr || !absl::StartsWith(name, last_layer_)) {
+    int64_t number = 0;
+    const absl::string_view layer = LayerOf(name, &number);
+    if (layer.empty()) return;
     last_layer_ = std::string(layer);
     layer_ = &layers_[last_layer_];
     layer_->number = number;
@@ -1091,7 +1148,8 @@ void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
   if (experts) layer_->experts = true;
   if (!lora) layer_->weights = true;
   NameCaptures captures;
-  if (table_.router() != nullptr && table_.router()->Match(name, &captures)) {
+  if (!layer_->router && table_.router() != nullptr &&
+      table_.router()->Match(name, &captures)) {
     layer_->router = true;
     layer_->example = std::string(name);
   }

@@ -289,6 +289,7 @@ LayoutOp Dequantize(PackedFormat format, DType dtype) {
   op.name = "dequantize";
   op.kind = LayoutOp::Kind::kOneWay;
   op.gives = 1;
+  op.unpacks = true;
   op.forward = [format, dtype](const LayoutContext&,
                                std::vector<Tensor>* tensors) -> absl::Status {
     const Tensor codes = tensors->front();

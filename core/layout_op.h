@@ -61,6 +61,9 @@ struct LayoutOp {
   int gives = 0;
   // Only places of elements change, so that a cast may just as well come first.
   bool moves = false;
+  // Tensors without companions and of a dtype of more than eight bits are left
+  // alone, and so is every tensor on the way back.
+  bool unpacks = false;
 
   // Set by Shapes(): what is expected of each HF tensor.
   std::vector<std::vector<LayoutDim>> shapes;

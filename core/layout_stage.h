@@ -53,6 +53,7 @@ class LayoutStage::Impl {
 
   // `prefix` is what the stage's names lack of those of the run's input; null
   // where a stage before has changed them. `run` and `next` outlive the sink.
+  // Null where the stage has nothing to do in this run.
   virtual absl::StatusOr<std::unique_ptr<LayoutSink>> Start(
       const LayoutRun& run, std::optional<std::string> prefix,
       LayoutSink* next) const = 0;

@@ -190,7 +190,7 @@ class Chain : public LayoutSink {
           chain->sinks_[i],
           stage.impl()->Start(run, i == 0 ? prefix : std::nullopt,
                               chain->first_));
-      chain->first_ = chain->sinks_[i].get();
+      if (chain->sinks_[i] != nullptr) chain->first_ = chain->sinks_[i].get();
     }
     return chain;
   }
@@ -199,7 +199,9 @@ class Chain : public LayoutSink {
     return first_->Push(std::move(item));
   }
   absl::Status Finish() override {
-    for (const auto& sink : sinks_) WINDLASS_RETURN_IF_ERROR(sink->Finish());
+    for (const auto& sink : sinks_) {
+      if (sink != nullptr) WINDLASS_RETURN_IF_ERROR(sink->Finish());
+    }
     return absl::OkStatus();
   }
 

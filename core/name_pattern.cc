@@ -169,12 +169,16 @@ bool NamePattern::MatchFrom(size_t index, absl::string_view name,
         position += token.text.size();
         continue;
       case Kind::kNumber: {
+        // Eighteen digits fit in 64 bits.
+        int64_t number = 0;
         size_t end = position;
-        while (end < name.size() && absl::ascii_isdigit(name[end])) ++end;
+        for (; end < name.size() && absl::ascii_isdigit(name[end]); ++end) {
+          if (end - position == 18) return false;
+          number = number * 10 + (name[end] - '0');
+        }
+        if (end == position) return false;
         NameCaptures::Value& value = captures->values[token.slot];
-        value.text = name.substr(position, end - position);
-        if (!absl::SimpleAtoi(value.text, &value.number)) return false;
-        value.number -= token.offset;
+        value = {name.substr(position, end - position), number - token.offset};
         // The left layout has other digits.
         if (token.offset != 0) value.text = absl::string_view();
         if (value.number < token.low || value.number >= token.high) {

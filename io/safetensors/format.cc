@@ -124,6 +124,26 @@ absl::Status IndexError(const std::string& path, absl::string_view tensor,
       kIgnoreHint));
 }
 
+// The tensors of a file, in a checkpoint.
+struct FileTensors {
+  StateDict::const_iterator next;
+  int64_t count;
+};
+
+// Whether the index has each file's tensors in the file's order, and no others:
+// what most writers leave, found out in a fraction of the time. `files` is in
+// the index's order.
+bool ListsInOrder(const WeightMap& index, std::vector<FileTensors> files) {
+  for (const WeightMap::Entry& entry : index.entries) {
+    FileTensors& file = files[entry.file];
+    if (file.count == 0 || file.next->name != entry.tensor) return false;
+    ++file.next;
+    --file.count;
+  }
+  return absl::c_all_of(
+      files, [](const FileTensors& file) { return file.count == 0; });
+}
+
 // Every tensor of the index is where it says, and there is no other.
 absl::Status CheckIndex(const std::string& path, const WeightMap& index,
                         const Checkpoint& checkpoint) {
@@ -797,10 +817,18 @@ class SafetensorsFormat : public CheckpointFormat {
     std::iota(order.begin(), order.end(), 0);
     absl::c_sort(
         order, [&](int a, int b) { return index->files[a] < index->files[b]; });
+    std::vector<FileTensors> files(order.size());
     for (int i : order) {
       if (!read[i].ok()) return read[i].status();
+      files[i].count = read[i]->tensors.size();
       WINDLASS_RETURN_IF_ERROR(AddShard(*std::move(read[i]), checkpoint));
     }
+    StateDict::const_iterator next = checkpoint->tensors.begin();
+    for (int i : order) {
+      files[i].next = next;
+      next += files[i].count;
+    }
+    if (ListsInOrder(*index, std::move(files))) return absl::OkStatus();
     return CheckIndex(path, *index, *checkpoint);
   }
 };

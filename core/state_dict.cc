@@ -10,9 +10,7 @@ namespace windlass {
 absl::Status StateDict::Insert(std::string name, Tensor tensor) {
   tensors_.push_back({std::move(name), std::move(tensor)});
   const NamedTensor& added = tensors_.back();
-  if (index_.try_emplace(added.name, &added.tensor).second) {
-    return absl::OkStatus();
-  }
+  if (index_.insert(&added).second) return absl::OkStatus();
   absl::Status taken = absl::AlreadyExistsError(
       absl::StrCat("tensor \"", added.name, "\": the name is given twice"));
   tensors_.pop_back();
@@ -21,7 +19,7 @@ absl::Status StateDict::Insert(std::string name, Tensor tensor) {
 
 const Tensor* StateDict::Find(absl::string_view name) const {
   auto it = index_.find(name);
-  return it == index_.end() ? nullptr : it->second;
+  return it == index_.end() ? nullptr : &(*it)->tensor;
 }
 
 absl::Status StateDictBuilder::Add(std::string name, Tensor tensor,

@@ -16,7 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "windlass/core/tensor.h"
@@ -58,9 +59,30 @@ class StateDict {
   const_iterator end() const { return tensors_.end(); }
 
  private:
+  struct HashName {
+    using is_transparent = void;
+    size_t operator()(absl::string_view name) const {
+      return absl::Hash<absl::string_view>()(name);
+    }
+    size_t operator()(const NamedTensor* named) const {
+      return (*this)(named->name);
+    }
+  };
+  struct EqualName {
+    using is_transparent = void;
+    static absl::string_view Name(absl::string_view name) { return name; }
+    static absl::string_view Name(const NamedTensor* named) {
+      return named->name;
+    }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return Name(a) == Name(b);
+    }
+  };
+
   std::deque<NamedTensor> tensors_;
-  // Keys point into tensors_, whose elements never move.
-  absl::flat_hash_map<absl::string_view, const Tensor*> index_;
+  // Elements of tensors_, which never move.
+  absl::flat_hash_set<const NamedTensor*, HashName, EqualName> index_;
 };
 
 // Collects tensors under new names, and remembers which name each comes from,

@@ -51,6 +51,8 @@ class OneInputSource : public TensorSource {
     return inner_->VisitInputs(visit);
   }
 
+  const Source& input() const { return inner_; }
+
  protected:
   const TensorSource& inner() const { return *inner_; }
 
@@ -132,6 +134,11 @@ class TransposeSource : public OneInputSource {
           }
           return absl::OkStatus();
         });
+  }
+
+  // Whether its matrices are [rows, cols].
+  bool Gives(int64_t rows, int64_t cols) const {
+    return rows == n_ && cols == m_;
   }
 
   // As many of a matrix's output rows as a piece holds: the more, the longer
@@ -236,17 +243,8 @@ class ConcatSource : public TensorSource {
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
-    if (rows_ == 1 && region.bytes() > 0) {
-      // A region within one part goes there as it is, strides and all.
-      const Part& part = *FindPart(region.offset);
-      const int64_t end =
-          region.offset + (region.rows - 1) * region.stride + region.row_bytes;
-      if (end <= part.begin + part.width) {
-        Region shifted = region;
-        shifted.offset -= part.begin;
-        return part.source->Read(shifted, to, to_stride);
-      }
-    }
+    if (rows_ == 1 && region.bytes() > 0)
+      return ReadRuns(region, to, to_stride);
     return ForEachRectangle(
         region, width_, to, to_stride,
         [&](const Rectangle& all) { return ReadParts(all); });
@@ -265,6 +263,9 @@ class ConcatSource : public TensorSource {
         offset, part.source->PieceEnd(row * part.width) / part.width, width_);
   }
 
+  const std::vector<Part>& parts() const { return parts_; }
+  int64_t rows() const { return rows_; }
+
   bool VisitInputs(Visitor visit) const override {
     for (const Part& part : parts_) {
       if (!part.source->VisitInputs(visit)) return false;
@@ -278,6 +279,30 @@ class ConcatSource : public TensorSource {
                parts_.begin(), parts_.end(), col,
                [](int64_t at, const Part& part) { return at < part.begin; }) -
            1;
+  }
+
+  // Of one row: the runs that lie within one part go there together.
+  absl::Status ReadRuns(Region rest, char* to, int64_t to_stride) const {
+    while (rest.rows > 0) {
+      const Part& part = *FindPart(rest.offset);
+      Region runs = rest;
+      runs.offset -= part.begin;
+      const int64_t room = part.width - runs.offset - rest.row_bytes;
+      if (room < 0) {
+        WINDLASS_RETURN_IF_ERROR(
+            ReadParts({0, 1, rest.offset, rest.row_bytes, to, to_stride}));
+        runs.rows = 1;
+      } else {
+        if (rest.rows > 1) {
+          runs.rows = std::min(rest.rows, room / rest.stride + 1);
+        }
+        WINDLASS_RETURN_IF_ERROR(part.source->Read(runs, to, to_stride));
+      }
+      rest.rows -= runs.rows;
+      rest.offset += runs.rows * rest.stride;
+      to += runs.rows * to_stride;
+    }
+    return absl::OkStatus();
   }
 
   absl::Status ReadParts(const Rectangle& all) const {
@@ -416,6 +441,46 @@ absl::StatusOr<Tensor> Slice(const Tensor& tensor, int dim, int64_t begin,
                     (end - begin) * inner));
 }
 
+namespace {
+
+// The tensors that `tensors` are transposes of, or none.
+std::vector<Tensor> TransposedInputs(absl::Span<const Tensor> tensors) {
+  std::vector<Tensor> inputs;
+  for (const Tensor& tensor : tensors) {
+    const auto* source =
+        dynamic_cast<const TransposeSource*>(tensor.source().get());
+    Shape shape = tensor.shape();
+    const int last = tensor.rank() - 1;
+    if (source == nullptr || last < 1 ||
+        !source->Gives(shape[last - 1], shape[last])) {
+      return {};
+    }
+    std::swap(shape[last], shape[last - 1]);
+    inputs.emplace_back(tensor.dtype(), std::move(shape), source->input());
+  }
+  return inputs;
+}
+
+// Parts that are one row of parts themselves are replaced by those.
+void Flatten(std::vector<ConcatSource::Part>* parts) {
+  std::vector<ConcatSource::Part> flat;
+  for (ConcatSource::Part& part : *parts) {
+    const auto* inner = dynamic_cast<const ConcatSource*>(part.source.get());
+    if (inner == nullptr || inner->rows() != 1) {
+      flat.push_back(std::move(part));
+      continue;
+    }
+    for (ConcatSource::Part one : inner->parts()) {
+      one.begin += part.begin;
+      flat.push_back(std::move(one));
+    }
+  }
+  flat.shrink_to_fit();
+  *parts = std::move(flat);
+}
+
+}  // namespace
+
 absl::StatusOr<Tensor> Concat(absl::Span<const Tensor> tensors, int dim) {
   if (tensors.empty()) {
     return absl::InvalidArgumentError("Concat: found no tensor");
@@ -447,9 +512,21 @@ absl::StatusOr<Tensor> Concat(absl::Span<const Tensor> tensors, int dim) {
     const Source source = parts.empty() ? first.source() : parts[0].source;
     return Tensor(first.dtype(), std::move(shape), source);
   }
+  // One transpose of all is the same as one of each, and takes less memory:
+  // there may be a million.
+  if (dim != first.rank() - 2) {
+    const std::vector<Tensor> inputs = TransposedInputs(tensors);
+    if (!inputs.empty()) {
+      const bool last = dim == first.rank() - 1;
+      WINDLASS_ASSIGN_OR_RETURN(const Tensor joined,
+                                Concat(inputs, last ? dim - 1 : dim));
+      return Transpose(joined);
+    }
+  }
   const int64_t width = shape[dim] * inner;
   int64_t rows = 1;
   for (int i = 0; i < dim; ++i) rows *= shape[i];
+  if (rows == 1) Flatten(&parts);
   return Tensor(first.dtype(), std::move(shape),
                 std::make_shared<ConcatSource>(std::move(parts), width, rows));
 }

@@ -136,7 +136,7 @@ struct FileTensors {
 bool ListsInOrder(const WeightMap& index, std::vector<FileTensors> files) {
   for (const WeightMap::Entry& entry : index.entries) {
     FileTensors& file = files[entry.file];
-    if (file.count == 0 || file.next->name != entry.tensor) return false;
+    if (file.count == 0 || file.next->name != index.NameOf(entry)) return false;
     ++file.next;
     --file.count;
   }
@@ -159,22 +159,23 @@ absl::Status CheckIndex(const std::string& path, const WeightMap& index,
   listed.reserve(index.entries.size());
   std::vector<const WeightMap::Entry*> misplaced;
   for (const WeightMap::Entry& entry : index.entries) {
-    const Tensor* tensor = checkpoint.tensors.Find(entry.tensor);
+    const absl::string_view name = index.NameOf(entry);
+    const Tensor* tensor = checkpoint.tensors.Find(name);
     if (tensor == nullptr ||
         tensor->source()->Verbatim()->source.get() != files[entry.file]) {
       misplaced.push_back(&entry);
     } else if (!listed.insert(tensor).second) {
-      return IndexError(path, entry.tensor, "found twice");
+      return IndexError(path, name, "found twice");
     }
   }
   if (!misplaced.empty()) {
     const WeightMap::Entry& first = **absl::c_min_element(
-        misplaced, [](const WeightMap::Entry* a, const WeightMap::Entry* b) {
-          return a->tensor < b->tensor;
+        misplaced, [&](const WeightMap::Entry* a, const WeightMap::Entry* b) {
+          return index.NameOf(*a) < index.NameOf(*b);
         });
-    const Tensor* tensor = checkpoint.tensors.Find(first.tensor);
+    const Tensor* tensor = checkpoint.tensors.Find(index.NameOf(first));
     return IndexError(
-        path, first.tensor,
+        path, index.NameOf(first),
         absl::StrCat("expected in ", index.files[first.file], ", found ",
                      tensor == nullptr
                          ? "nowhere"

@@ -64,7 +64,9 @@ class WeightMapReader {
       }
       file_ = it->second;
     }
-    map_.entries.push_back({std::string(tensor), file_});
+    map_.entries.push_back(
+        {map_.names.size(), static_cast<uint32_t>(tensor.size()), file_});
+    map_.names.append(tensor.data(), tensor.size());
     return absl::OkStatus();
   }
 

@@ -3,6 +3,8 @@
 #ifndef WINDLASS_IO_SAFETENSORS_INDEX_H_
 #define WINDLASS_IO_SAFETENSORS_INDEX_H_
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,12 +17,19 @@ namespace windlass {
 
 struct WeightMap {
   struct Entry {
-    std::string tensor;
+    size_t begin;  // of the tensor's name, in `names`
+    uint32_t size;
     int file;  // in `files`
   };
 
+  absl::string_view NameOf(const Entry& entry) const {
+    return absl::string_view(names).substr(entry.begin, entry.size);
+  }
+
   std::vector<std::string> files;  // names in the index's folder, each once
   std::vector<Entry> entries;      // in the index's order
+  // All tensors' names, one behind the other: there may be a million.
+  std::string names;
   // The members of the index's own "metadata" and their JSON, in their order.
   std::vector<std::pair<std::string, std::string>> metadata;
 };

@@ -101,6 +101,46 @@ TEST_F(TensorOpsTest, SliceAndConcatAreInverse) {
   }
 }
 
+// One transpose is made of them: nobody may see it but by its bytes.
+TEST_F(TensorOpsTest, TransposesAreConcatenatedAsAllElse) {
+  const Tensor a = RandomTensor(DType::kBF16, {3, 5, 7}, &random_);
+  const Tensor b = RandomTensor(DType::kBF16, {3, 11, 7}, &random_);
+  const Tensor c = RandomTensor(DType::kBF16, {3, 5, 7}, &random_);
+  auto transposed = [](const Tensor& tensor) { return *Transpose(tensor); };
+  auto copied = [](const Tensor& tensor) {
+    return *Tensor::FromBytes(tensor.dtype(), tensor.shape(), Bytes(tensor));
+  };
+  auto flat = [](const Tensor& tensor) {
+    return *Reshape(tensor,
+                    {tensor.shape()[0] * tensor.shape()[1], tensor.shape()[2]});
+  };
+  const Tensor at = transposed(a), bt = transposed(b), ct = transposed(c);
+  const struct {
+    std::vector<Tensor> parts;
+    int dim;
+  } cases[] = {
+      {{at, bt, ct}, 2},          // other widths
+      {{at, ct, at}, 0},          // more matrices
+      {{at, ct}, 1},              // more rows
+      {{at, copied(bt)}, 2},      // one is none
+      {{flat(at), flat(ct)}, 0},  // of another shape by now
+      {{flat(at), flat(bt)}, 1},
+  };
+  for (const auto& one : cases) {
+    SCOPED_TRACE(one.parts[0].ToString());
+    std::vector<Tensor> plain;
+    for (const Tensor& part : one.parts) plain.push_back(copied(part));
+    ASSERT_OK_AND_ASSIGN(const Tensor joined, Concat(one.parts, one.dim));
+    ASSERT_OK_AND_ASSIGN(const Tensor expected, Concat(plain, one.dim));
+    EXPECT_EQ(joined.shape(), expected.shape());
+    EXPECT_EQ(Bytes(joined), Bytes(expected));
+    ExpectRegionsAgree(joined, &random_);
+    ASSERT_OK_AND_ASSIGN(const Tensor stacked, Stack({joined, joined}));
+    EXPECT_EQ(Bytes(stacked), Bytes(expected) + Bytes(expected));
+    ExpectRegionsAgree(stacked, &random_);
+  }
+}
+
 TEST_F(TensorOpsTest, SliceOfTheOutermostDimensionStaysVerbatim) {
   const Tensor in = RandomTensor(DType::kBF16, {6, 4}, &random_);
   ASSERT_OK_AND_ASSIGN(const Tensor out, Slice(in, 0, 2, 5));

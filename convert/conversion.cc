@@ -3,9 +3,14 @@
 #include <cstdlib>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "windlass/core/adapter_registry.h"
+#include "windlass/core/dtype.h"
+#include "windlass/core/json.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/regex.h"
@@ -13,10 +18,12 @@
 #include "windlass/core/version.h"
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/in_place.h"
+#include "windlass/io/parallel.h"
 
 namespace windlass {
 namespace {
 
+constexpr int64_t kMaxConfigBytes = 64 << 20;
 constexpr char kBadRequest[] = "windlass/bad_request";
 
 absl::Status BadRequest(absl::Status status) {
@@ -28,7 +35,6 @@ absl::Status BadRequest(absl::Status status) {
 // was named may do with an empty one.
 absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
                                        const Location& folder) {
-  constexpr int64_t kMaxBytes = 64 << 20;
   Location location{folder.storage, JoinPath(folder.path, "config.json")};
   if (!request.config.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(location, ResolveLocation(request.config));
@@ -43,7 +49,7 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
   }
   WINDLASS_ASSIGN_OR_RETURN(
       const std::string text,
-      ReadFile(*location.storage, location.path, kMaxBytes));
+      ReadFile(*location.storage, location.path, kMaxConfigBytes));
   return ModelConfig::Parse(text, location.path);
 }
 
@@ -90,10 +96,27 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
 
 // What identifies the conversion that a journal is of.
 std::string Tag(const ConversionRequest& request, const AdapterInfo& info) {
-  return absl::StrCat("windlass ", kVersion, " to ", LayoutName(request.to),
-                      ", adapter ", info.name, " ", request.adapter_options,
-                      ", without ", request.exclude_key_regex,
-                      request.v4_compatible ? ", v4_compatible" : "");
+  return absl::StrCat(
+      "windlass ", kVersion, " to ", LayoutName(request.to), ", adapter ",
+      info.name, " ", request.adapter_options, ", without ",
+      request.exclude_key_regex, request.v4_compatible ? ", v4_compatible" : "",
+      request.wrapper_names.keep ? ", with wrappers" : "",
+      request.wrapper_names.prefixes.empty()
+          ? ""
+          : absl::StrCat(", stripped of ",
+                         absl::StrJoin(request.wrapper_names.prefixes, " ")));
+}
+
+// Whether tensors are in codes that need the config's word to be read.
+bool HoldsPacked(const StateDict& tensors) {
+  return absl::c_any_of(tensors, [](const NamedTensor& named) {
+    const DType dtype = named.tensor.dtype();
+    if (IsFloat(dtype)) return DTypeBits(dtype) <= 8;
+    return dtype != DType::kBool && named.tensor.rank() >= 2 &&
+           (DTypeBits(dtype) <= 8 ||
+            absl::EndsWith(named.name, "weight_packed") ||
+            absl::EndsWith(named.name, "qweight"));
+  });
 }
 
 // A launcher that starts one process a rank starts as many conversions.
@@ -157,11 +180,13 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
     WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place,
                               FindCheckpoint(request.input));
     const Location& folder = place.folder;
-    WINDLASS_ASSIGN_OR_RETURN(const Chosen chosen,
-                              ChooseAdapter(request, folder));
+    WINDLASS_ASSIGN_OR_RETURN(Chosen chosen, ChooseAdapter(request, folder));
     ConversionReport& report = conversion.report_;
     report.adapter = chosen.info->name;
     conversion.tag_ = Tag(request, *chosen.info);
+    conversion.to_ = request.to;
+    conversion.adapter_ = std::move(chosen.adapter);
+    conversion.hf_options_ = chosen.options;
     if (!dry_run) {
       WINDLASS_ASSIGN_OR_RETURN(conversion.lock_, LockInput(folder, in_place));
     }
@@ -179,21 +204,19 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
                                 IsConvertedInPlace(input, conversion.tag_));
       if (report.already_converted) return conversion;
     }
-    absl::StatusOr<StateDict> output =
-        request.to == Layout::kHf
-            ? chosen.adapter->ToHf(input.tensors, chosen.options)
-            : chosen.adapter->FromHf(input.tensors,
-                                     FromHfOptions{request.device_mesh});
-    if (!output.ok()) return Annotate(output.status(), input.folder.path);
-    report.summary = Summarize(input.tensors, *output);
+    WINDLASS_RETURN_IF_ERROR(Annotate(
+        conversion.MakeOutput(request.wrapper_names), input.folder.path));
+    if (request.check) WINDLASS_RETURN_IF_ERROR(conversion.Check());
     if (in_place) {
       WINDLASS_ASSIGN_OR_RETURN(conversion.in_place_,
-                                PlanInPlace(*output, input));
+                                PlanInPlace(conversion.output_, input));
       return conversion;
     }
+    SaveOptions save = request.save;
+    WINDLASS_RETURN_IF_ERROR(conversion.EditConfig(&save));
     WINDLASS_ASSIGN_OR_RETURN(
         conversion.save_,
-        PlanSave(*output, input, request.output, request.save));
+        PlanSave(conversion.output_, input, request.output, save));
     report.files = ListFiles(conversion.save_->transfer);
     report.bytes = conversion.save_->transfer.bytes();
     if (dry_run) {
@@ -203,8 +226,62 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
   });
 }
 
-absl::Status Conversion::Run(const TransferOptions& options) const {
-  if (report_.already_converted) return absl::OkStatus();
+absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
+  WINDLASS_ASSIGN_OR_RETURN(unwrapped_,
+                            StripWrapperNames(input_.tensors, wrapper_names));
+  if (!unwrapped_.empty()) {
+    auto before = input_.tensors.begin();
+    for (const NamedTensor& named : unwrapped_) {
+      report_.unwrapped += named.name != before++->name;
+    }
+  }
+  WINDLASS_ASSIGN_OR_RETURN(output_, Apply(to_, tensors()));
+  report_.summary = Summarize(input_.tensors, output_);
+  return absl::OkStatus();
+}
+
+// Weights that are no longer packed must not be announced as if they were. What
+// the way back to HF packs again is still announced beside native weights.
+absl::Status Conversion::EditConfig(SaveOptions* options) {
+  constexpr char kName[] = "config.json";
+  constexpr char kField[] = "quantization_config";
+  if (!absl::c_linear_search(input_.side_files, kName) ||
+      HoldsPacked(output_)) {
+    return absl::OkStatus();
+  }
+  WINDLASS_ASSIGN_OR_RETURN(
+      const std::string text,
+      ReadFile(*input_.folder.storage, JoinPath(input_.folder.path, kName),
+               kMaxConfigBytes));
+  std::string edited = WithoutMembers(text, kField);
+  if (edited.size() == text.size()) return absl::OkStatus();
+  if (to_ == Layout::kNative) {
+    WINDLASS_ASSIGN_OR_RETURN(const StateDict back,
+                              Apply(Layout::kHf, output_));
+    if (HoldsPacked(back)) return absl::OkStatus();
+  }
+  options->edited.push_back({kName, std::move(edited)});
+  report_.edited.push_back(absl::StrCat(
+      kName, ": without ", kField, ", as no tensor is quantised any more"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Loss>> Conversion::Losses() const {
+  const Layout from = to_ == Layout::kHf ? Layout::kNative : Layout::kHf;
+  const absl::StatusOr<StateDict> back = Apply(from, output_);
+  if (!back.ok()) return Annotate(back.status(), "on the way back");
+  std::vector<std::string> dropped = report_.summary.dropped;
+  return FindLosses(tensors(), *back, dropped);
+}
+
+absl::Status Conversion::Check() {
+  WINDLASS_ASSIGN_OR_RETURN(report_.losses, Losses());
+  if (report_.losses->empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(input_.folder.path, ": ", DescribeLosses(*report_.losses)));
+}
+
+absl::Status Conversion::Write(const TransferOptions& options) const {
   if (in_place_.has_value()) {
     return WithoutExceptions([&] {
       return RenameInPlace(*in_place_, input_.folder, tag_, options.sync);
@@ -213,10 +290,26 @@ absl::Status Conversion::Run(const TransferOptions& options) const {
   return NameLauncher(SaveCheckpoint(*save_, options));
 }
 
+absl::Status Conversion::Run(const TransferOptions& options) {
+  if (report_.already_converted) return absl::OkStatus();
+  if (report_.losses.has_value()) return Write(options);
+  // What is lost is found out while the bytes flow.
+  return ParallelFor(2, [&](int turn) {
+    if (turn == 0) return Write(options);
+    absl::StatusOr<std::vector<Loss>> losses = Losses();
+    if (losses.ok()) {
+      report_.losses = *std::move(losses);
+    } else {
+      report_.losses = {Loss{std::string(losses.status().message()), 0, {}}};
+    }
+    return absl::OkStatus();
+  });
+}
+
 absl::StatusOr<ConversionReport> Convert(const ConversionRequest& request,
                                          const TransferOptions& options) {
   WINDLASS_ASSIGN_OR_RETURN(
-      const Conversion conversion,
+      Conversion conversion,
       Conversion::Plan(request, options, /*dry_run=*/false));
   WINDLASS_RETURN_IF_ERROR(conversion.Run(options));
   return conversion.report();

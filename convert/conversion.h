@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "windlass/convert/wrapper_names.h"
 #include "windlass/core/conversion_summary.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
@@ -54,6 +55,10 @@ struct ConversionRequest {
   // The reference's exclude_key_regex: HF names to drop, matched at their
   // start.
   std::string exclude_key_regex = ".*_extra_state.*";
+  // Wrappers' names that INPUT's tensors have and the model does not.
+  WrapperNames wrapper_names;
+  // Whether a conversion whose inverse does not give INPUT back is refused.
+  bool check = false;
   // How expert LoRA is written (ToHfOptions).
   bool v4_compatible = false;
   // Which share of the experts the native side holds.
@@ -78,6 +83,13 @@ struct ConversionReport {
   // part of the model, and files that nobody is known to need.
   std::vector<std::string> left_out;
   std::vector<std::string> left_behind;
+  // Tensors whose names lost those of wrappers.
+  int64_t unwrapped = 0;
+  // Side files that go along changed, and how: "config.json: without ...".
+  std::vector<std::string> edited;
+  // What the inverse would not give back; set by Run, and by Plan where the
+  // request asks for a check.
+  std::optional<std::vector<Loss>> losses;
   // In place: an earlier run had done it all, and nothing was to do.
   bool already_converted = false;
 };
@@ -104,7 +116,8 @@ class Conversion {
   const ConversionReport& report() const { return report_; }
 
   // Carries the plan out; save.h and in_place.h say what holds after an error.
-  absl::Status Run(const TransferOptions& options) const;
+  // Once at most.
+  absl::Status Run(const TransferOptions& options);
 
   // Lets go of INPUT before the end, for a process that ends without taking
   // its objects apart.
@@ -113,9 +126,32 @@ class Conversion {
  private:
   Conversion() = default;
 
+  absl::Status Write(const TransferOptions& options) const;
+  // Of the output, that which the inverse does not give back.
+  absl::StatusOr<std::vector<Loss>> Losses() const;
+  absl::Status MakeOutput(const WrapperNames& wrapper_names);
+  absl::Status Check();
+  absl::Status EditConfig(SaveOptions* options);
+
+  // INPUT's tensors, as the adapter sees them.
+  const StateDict& tensors() const {
+    return unwrapped_.empty() ? input_.tensors : unwrapped_;
+  }
+  absl::StatusOr<StateDict> Apply(Layout to, const StateDict& tensors) const {
+    return to == Layout::kHf
+               ? adapter_->ToHf(tensors, hf_options_)
+               : adapter_->FromHf(tensors,
+                                  FromHfOptions{hf_options_.device_mesh});
+  }
+
   std::unique_ptr<FolderLock> lock_;
   std::string tag_;
+  Layout to_ = Layout::kNative;
+  std::unique_ptr<StateDictAdapter> adapter_;
+  ToHfOptions hf_options_;
   Checkpoint input_;
+  StateDict unwrapped_;  // empty where no name has a wrapper's
+  StateDict output_;
   std::optional<SavePlan> save_;
   std::optional<InPlacePlan> in_place_;
   ConversionReport report_;

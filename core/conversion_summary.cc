@@ -6,7 +6,13 @@
 #include <tuple>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 
 namespace windlass {
 namespace {
@@ -128,6 +134,93 @@ ConversionSummary Summarize(const StateDict& in, const StateDict& out) {
     summary.casts.push_back({dtypes.first, dtypes.second, count});
   }
   return summary;
+}
+
+namespace {
+
+class Losses {
+ public:
+  void Add(const char* reason, const std::string& name) {
+    auto loss = absl::c_find_if(
+        losses_, [reason](const Loss& l) { return l.reason == reason; });
+    if (loss == losses_.end()) {
+      loss = losses_.insert(losses_.end(), Loss{reason, 0, {}});
+    }
+    constexpr size_t kShown = 5;
+    if (loss->names.size() < kShown) loss->names.push_back(name);
+    ++loss->count;
+  }
+
+  std::vector<Loss> Take() && { return std::move(losses_); }
+
+ private:
+  std::vector<Loss> losses_;
+};
+
+// Codes, scales, and what else describes a packed weight: no weight is of one
+// dimension of whole numbers or named so.
+bool IsPacking(const NamedTensor& named) {
+  return DTypeBits(named.tensor.dtype()) <= 8 ||
+         !IsFloat(named.tensor.dtype()) ||
+         absl::StrContains(named.name, "scale");
+}
+
+// Why `named` is not what it was; null where it is.
+const char* LossOf(const NamedTensor& named, const StateDict& back) {
+  const Tensor* tensor = back.Find(named.name);
+  if (tensor == nullptr) {
+    return IsPacking(named) ? "dequantised" : "stored otherwise";
+  }
+  if (tensor->dtype() != named.tensor.dtype()) {
+    return DTypeBits(named.tensor.dtype()) <= 8 ? "dequantised" : "cast";
+  }
+  return tensor->shape() == named.tensor.shape() ? nullptr : "stored otherwise";
+}
+
+}  // namespace
+
+std::vector<Loss> FindLosses(const StateDict& in, const StateDict& back,
+                             const std::vector<std::string>& dropped) {
+  Losses losses;
+  const absl::flat_hash_set<absl::string_view> gone(dropped.begin(),
+                                                    dropped.end());
+  for (const NamedTensor& named : in) {
+    const char* reason =
+        gone.contains(named.name) ? "dropped" : LossOf(named, back);
+    if (reason != nullptr) losses.Add(reason, named.name);
+  }
+  std::optional<InputIndex> inputs;
+  for (const NamedTensor& named : back) {
+    if (in.Contains(named.name)) continue;
+    if (!inputs.has_value()) inputs.emplace(in);
+    const NamedTensor* origin = nullptr;
+    named.tensor.source()->VisitInputs([&](const Extent& extent) {
+      origin = inputs->Use(extent, named.name);
+      return false;
+    });
+    // Otherwise it is what was counted under its own name.
+    if (origin == nullptr || back.Contains(origin->name)) {
+      losses.Add("synthesised", named.name);
+    }
+  }
+  return std::move(losses).Take();
+}
+
+std::string DescribeLosses(const std::vector<Loss>& losses) {
+  if (losses.empty()) return "reversible";
+  return absl::StrCat(
+      "not reversible: ",
+      absl::StrJoin(losses, ", ", [](std::string* out, const Loss& loss) {
+        absl::StrAppend(
+            out, loss.count, loss.count == 1 ? " tensor " : " tensors ",
+            loss.reason, " (",
+            absl::StrJoin(loss.names, ", ",
+                          [](std::string* list, const std::string& name) {
+                            absl::StrAppend(list, "\"", name, "\"");
+                          }),
+            loss.count > static_cast<int64_t>(loss.names.size()) ? ", ...)"
+                                                                 : ")");
+      }));
 }
 
 }  // namespace windlass

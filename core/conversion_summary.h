@@ -38,6 +38,26 @@ struct ConversionSummary {
 // `out` was made from `in`. Reads no bytes.
 ConversionSummary Summarize(const StateDict& in, const StateDict& out);
 
+// What a conversion and its inverse do not give back, for one reason.
+struct Loss {
+  // "cast", "dequantised", "dropped", "synthesised"; "stored otherwise" for
+  // tensors that come back under other names or in other shapes (experts that
+  // were stacked).
+  std::string reason;
+  int64_t count = 0;
+  // The first five, in the input's order.
+  std::vector<std::string> names;
+};
+
+// What is lost or added on the way from `in` to the other layout and to `back`
+// again; empty where all names, dtypes and shapes are the same. `dropped` is
+// the summary's. Reads no bytes.
+std::vector<Loss> FindLosses(const StateDict& in, const StateDict& back,
+                             const std::vector<std::string>& dropped);
+
+// "reversible", or "not reversible: 3 tensors cast ("a", "b", "c")".
+std::string DescribeLosses(const std::vector<Loss>& losses);
+
 }  // namespace windlass
 
 #endif  // WINDLASS_CORE_CONVERSION_SUMMARY_H_

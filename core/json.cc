@@ -170,6 +170,63 @@ absl::StatusOr<Json> ParseJson(absl::string_view text) {
   return ErrorAt(text, read == 0 ? 0 : read - 1, "not JSON from here on");
 }
 
+namespace {
+
+std::size_t SkipSpace(absl::string_view json, std::size_t at) {
+  while (at < json.size() && absl::ascii_isspace(json[at])) ++at;
+  return at;
+}
+
+// The position of the comma or bracket behind the value that starts at `at`.
+std::size_t EndOfValue(absl::string_view json, std::size_t at) {
+  int depth = 0;
+  while (at < json.size()) {
+    const char c = json[at];
+    if (c == '"') {
+      at = EndOfString(json, at);
+      continue;
+    }
+    if (depth == 0 && (c == ',' || c == '}')) break;
+    if (c == '{' || c == '[') ++depth;
+    if (c == '}' || c == ']') --depth;
+    ++at;
+  }
+  return at;
+}
+
+}  // namespace
+
+std::string WithoutMembers(absl::string_view json, absl::string_view name) {
+  std::string kept;
+  for (std::size_t at = 0; at < json.size();) {
+    if (json[at] != '"') {
+      kept += json[at++];
+      continue;
+    }
+    const std::size_t end = EndOfString(json, at);
+    const std::size_t colon = SkipSpace(json, end);
+    const absl::string_view text = json.substr(at + 1, end - at - 2);
+    if (text != name || colon >= json.size() || json[colon] != ':') {
+      absl::StrAppend(&kept, json.substr(at, end - at));
+      at = end;
+      continue;
+    }
+    at = EndOfValue(json, colon + 1);
+    if (at < json.size() && json[at] == ',') {
+      // The next member takes its place.
+      at = SkipSpace(json, at + 1);
+      continue;
+    }
+    // The last one: the comma before it goes, too, and with it the line break.
+    const std::size_t before = kept.find_last_not_of(" \t\r\n");
+    if (before != kept.npos && kept[before] == ',') kept.resize(before);
+    std::size_t space = at;
+    while (space > 0 && absl::ascii_isspace(json[space - 1])) --space;
+    at = space;
+  }
+  return kept;
+}
+
 void AppendJsonString(absl::string_view text, std::string* out) {
   const bool plain = absl::c_all_of(text, [](unsigned char c) {
     return c >= 0x20 && c < 0x7F && c != '"' && c != '\\';

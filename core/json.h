@@ -21,6 +21,10 @@ using Json = nlohmann::json;
 // (of bytes), or what it is instead. Nesting is limited to 128 levels.
 absl::StatusOr<Json> ParseJson(absl::string_view text);
 
+// The text of a JSON document without the members of this name, wherever they
+// stand; all else stays as it is, byte for byte. ParseJson has taken the text.
+std::string WithoutMembers(absl::string_view json, absl::string_view name);
+
 // Appends text as a JSON string, quotes and all.
 void AppendJsonString(absl::string_view text, std::string* out);
 

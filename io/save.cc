@@ -446,8 +446,14 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
     WINDLASS_ASSIGN_OR_RETURN(
         auto file,
         input.folder.storage->OpenForRead(JoinPath(input.folder.path, name)));
-    plan.transfer.files.push_back(
-        VerbatimFile(name, Extent{file, 0, file->size()}));
+    const auto edited = absl::c_find_if(
+        options.edited, [&](const EditedFile& e) { return e.name == name; });
+    Extent contents{file, 0, file->size()};
+    if (edited != options.edited.end()) {
+      contents.source = std::make_shared<MemorySource>(edited->contents, name);
+      contents.size = edited->contents.size();
+    }
+    plan.transfer.files.push_back(VerbatimFile(name, std::move(contents)));
     plan.transfer.files.back().mode = file->mode();
     plan.inputs.push_back(std::move(file));
   }

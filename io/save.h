@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,6 +25,12 @@
 
 namespace windlass {
 
+// A side file that is written with other contents than the input's.
+struct EditedFile {
+  std::string name;
+  std::string contents;
+};
+
 struct SaveOptions {
   // 0 keeps the input's shards: each tensor goes where its first source lay.
   // Otherwise tensors fill shards of at most this many bytes of data, in order.
@@ -34,6 +41,7 @@ struct SaveOptions {
   bool overwrite = false;
   // Keep what an earlier run of the same plan has left whole, which may be all.
   bool resume = false;
+  std::vector<EditedFile> edited;
 };
 
 // A conversion that can be carried out, to the byte.

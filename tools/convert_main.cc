@@ -48,6 +48,8 @@ constexpr Flag kFlags[] = {
     {"config", "PATH", "config.json, where INPUT has none"},
     {"ignore_index", nullptr, "read the shards, whatever an index says"},
     {"exclude_key_regex", "REGEX", "HF names to drop, matched at their start"},
+    {"strip_prefix", "PREFIX", "take it off the names that have it", true},
+    {"keep_wrapper_names", nullptr, "leave _orig_mod and the like in names"},
     {"ep_size", "N", "write only one of N expert-parallel ranks' share"},
     {"ep_rank", "K", "which one, from 0"},
     {"max_shard_size", "5GB", "fill new shards, not the input's"},
@@ -58,6 +60,7 @@ constexpr Flag kFlags[] = {
     {"checksum", "none|xxh3|sha256", "digests for //tools:verify"},
     {"nofsync", nullptr, "do not wait for the device (scratch work)"},
     {"overwrite", nullptr, "replace the checkpoint in OUTPUT"},
+    {"check", nullptr, "refuse what the way back would not undo"},
     {"dry_run", nullptr, "print the plan; write nothing"},
     {"progress", "auto|bar|plain|none", "on stderr"},
     {"json", nullptr, "report as JSON on stdout"},
@@ -138,6 +141,10 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
   WINDLASS_ASSIGN_OR_RETURN(request.device_mesh, ParseMesh(line));
   WINDLASS_ASSIGN_OR_RETURN(request.v4_compatible,
                             line.GetBool("v4_compatible"));
+  request.wrapper_names.prefixes = line.GetAll("strip_prefix");
+  WINDLASS_ASSIGN_OR_RETURN(request.wrapper_names.keep,
+                            line.GetBool("keep_wrapper_names"));
+  WINDLASS_ASSIGN_OR_RETURN(request.check, line.GetBool("check"));
   WINDLASS_ASSIGN_OR_RETURN(request.open.ignore_index,
                             line.GetBool("ignore_index"));
   WINDLASS_ASSIGN_OR_RETURN(request.save.max_shard_bytes,
@@ -212,6 +219,16 @@ void PrintReport(const ConversionReport& report, bool dry_run, double seconds) {
                 std::string(DTypeName(cast.from)).c_str(),
                 std::string(DTypeName(cast.to)).c_str());
   }
+  if (report.unwrapped > 0) {
+    std::printf("%d names stripped of wrappers\n",
+                static_cast<int>(report.unwrapped));
+  }
+  for (const std::string& edited : report.edited) {
+    std::printf("%s\n", OneLine(edited).c_str());
+  }
+  if (report.losses.has_value()) {
+    std::printf("%s\n", OneLine(DescribeLosses(*report.losses)).c_str());
+  }
   if (!report.left_out.empty()) {
     std::printf("left out, no part of this model: %s\n",
                 OneLine(absl::StrJoin(report.left_out, ", ")).c_str());
@@ -250,6 +267,17 @@ Json ReportToJson(const ConversionReport& report, bool dry_run,
                              {"bytes", file.bytes},
                              {"tensors", file.tensors}});
   }
+  json["unwrapped"] = report.unwrapped;
+  json["edited"] = report.edited;
+  if (report.losses.has_value()) {
+    json["reversible"] = report.losses->empty();
+    json["losses"] = Json::array();
+    for (const Loss& loss : *report.losses) {
+      json["losses"].push_back({{"reason", loss.reason},
+                                {"count", loss.count},
+                                {"names", loss.names}});
+    }
+  }
   json["left_out"] = report.left_out;
   json["left_behind"] = report.left_behind;
   json["bytes"] = report.bytes;
@@ -278,12 +306,12 @@ void RaiseFileLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-absl::Status Run(const Request& request, const Conversion& conversion) {
-  Progress progress(request.progress, conversion.report().bytes);
+absl::Status Run(const Request& request, Conversion* conversion) {
+  Progress progress(request.progress, conversion->report().bytes);
   TransferOptions options = request.transfer;
   options.bytes_done = progress.bytes_done();
   options.cancelled = &interrupted;
-  absl::Status status = conversion.Run(options);
+  absl::Status status = conversion->Run(options);
   if (!absl::IsCancelled(status)) return status;
   return absl::CancelledError(
       "interrupted; the same command with --resume goes on from here");
@@ -303,7 +331,7 @@ int Convert(const Request& request, const Failure& fail) {
     return fail(status, IsBadRequest(status) ? kExitUsage : kExitFailed);
   }
   absl::Status status;
-  if (!request.dry_run) status = Run(request, **conversion);
+  if (!request.dry_run) status = Run(request, &**conversion);
   (*conversion)->Unlock();
   if (!status.ok()) return fail(status);
   const double seconds = absl::ToDoubleSeconds(absl::Now() - start);

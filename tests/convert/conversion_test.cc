@@ -20,6 +20,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Optional;
 
 class ConversionTest : public ::testing::Test {
  protected:
@@ -126,7 +128,7 @@ TEST_F(ConversionTest, HoldsItsFoldersFromPlanToEnd) {
     EXPECT_OK(Conversion::Plan(in_place, {}, /*dry_run=*/false));
   }
   {
-    ASSERT_OK_AND_ASSIGN(const Conversion writing,
+    ASSERT_OK_AND_ASSIGN(Conversion writing,
                          Conversion::Plan(in_place, {}, /*dry_run=*/false));
     EXPECT_THAT(Convert(request_), busy);
     EXPECT_THAT(Convert(in_place), busy);
@@ -134,6 +136,85 @@ TEST_F(ConversionTest, HoldsItsFoldersFromPlanToEnd) {
   }
   ASSERT_OK_AND_ASSIGN(const ConversionReport again, Convert(in_place));
   EXPECT_TRUE(again.already_converted);
+}
+
+TEST_F(ConversionTest, SaysWhatTheWayBackWouldNotGive) {
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report, Convert(request_));
+  ASSERT_TRUE(report.losses.has_value());
+  ASSERT_EQ(report.losses->size(), 1u);
+  EXPECT_EQ(report.losses->front().reason, "cast");
+  EXPECT_EQ(report.losses->front().count, 3);
+  // What is F32 already comes back as it was.
+  WriteGates(folder_ + "/gates");
+  request_.input = folder_ + "/gates";
+  request_.output = folder_ + "/native";
+  request_.check = true;
+  ASSERT_OK_AND_ASSIGN(const ConversionReport exact, Convert(request_));
+  EXPECT_THAT(exact.losses, Optional(IsEmpty()));
+}
+
+TEST_F(ConversionTest, ACheckRefusesWhatTheWayBackWouldNotGive) {
+  request_.check = true;
+  for (const bool dry_run : {true, false}) {
+    const auto plan = Conversion::Plan(request_, {}, dry_run);
+    EXPECT_THAT(plan.status(),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         HasSubstr("not reversible: 3 tensors cast (\"")));
+    EXPECT_FALSE(IsBadRequest(plan.status()));
+  }
+  EXPECT_FALSE(std::filesystem::exists(request_.output));
+}
+
+TEST_F(ConversionTest, StripsWrappersAndCountsThem) {
+  const std::string folder = folder_ + "/wrapped";
+  std::mt19937 random(1);
+  std::vector<StateDict> shards(1);
+  for (const char* name : {"_orig_mod.model.a", "model.b"}) {
+    ASSERT_OK(shards[0].Insert(name, RandomTensor(DType::kF32, {16}, &random)));
+  }
+  WriteTestCheckpoint(folder, shards,
+                      R"({"architectures": ["Qwen3_5ForCausalLM"]})");
+  request_.input = folder;
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report, Convert(request_));
+  EXPECT_EQ(report.unwrapped, 1);
+  ASSERT_OK_AND_ASSIGN(const Checkpoint out, OpenCheckpoint(request_.output));
+  EXPECT_THAT(Names(out.tensors), ElementsAre("model.a", "model.b"));
+  request_.wrapper_names.keep = true;
+  request_.output = folder_ + "/kept";
+  ASSERT_OK_AND_ASSIGN(const ConversionReport kept, Convert(request_));
+  EXPECT_EQ(kept.unwrapped, 0);
+}
+
+// A DeepSeek-V3 of one dense layer, in FP8, whose config announces it.
+TEST_F(ConversionTest, AnnouncesNoQuantisationThatIsGone) {
+  const std::string folder = folder_ + "/fp8";
+  std::mt19937 random(1);
+  std::vector<StateDict> shards(1);
+  ASSERT_OK(shards[0].Insert("model.layers.0.mlp.up_proj.weight",
+                             RandomTensor(DType::kF8E4M3, {4, 4}, &random)));
+  ASSERT_OK(shards[0].Insert("model.layers.0.mlp.up_proj.weight_scale_inv",
+                             RandomTensor(DType::kF32, {1, 1}, &random)));
+  WriteTestCheckpoint(folder, shards,
+                      R"({"architectures": ["DeepseekV3ForCausalLM"],
+ "n_routed_experts": 2, "moe_intermediate_size": 4, "dtype": "bfloat16",
+ "quantization_config": {"quant_method": "fp8"}})");
+  request_.input = folder;
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report, Convert(request_));
+  EXPECT_THAT(report.edited,
+              ElementsAre(HasSubstr("config.json: without quantization")));
+  EXPECT_EQ(ReadTestFolder(request_.output)["config.json"],
+            R"({"architectures": ["DeepseekV3ForCausalLM"],
+ "n_routed_experts": 2, "moe_intermediate_size": 4, "dtype": "bfloat16"})");
+  // A dense model's FP8 stays, and is still announced.
+  WriteTestCheckpoint(folder_ + "/dense", shards,
+                      R"({"architectures": ["LlamaForCausalLM"],
+ "quantization_config": {"quant_method": "fp8"}})");
+  request_.input = folder_ + "/dense";
+  request_.output = folder_ + "/dense_out";
+  ASSERT_OK_AND_ASSIGN(const ConversionReport dense, Convert(request_));
+  EXPECT_THAT(dense.edited, IsEmpty());
+  EXPECT_THAT(ReadTestFolder(request_.output)["config.json"],
+              HasSubstr("quant_method"));
 }
 
 TEST_F(ConversionTest, ItsLocksGoWithIt) {

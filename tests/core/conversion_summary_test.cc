@@ -39,5 +39,44 @@ TEST(ConversionSummaryTest, CountsWhatBecameOfEachTensor) {
   EXPECT_EQ(summary.bytes_out, 64);
 }
 
+TEST(FindLossesTest, SaysWhatTheWayBackDoesNotGive) {
+  const auto file = std::make_shared<MemorySource>(std::string(256, 'x'));
+  int64_t offset = 0;
+  const auto tensor = [&](DType dtype, Shape shape) {
+    const int64_t size = *ByteSize(dtype, shape);
+    offset += size;
+    return *Tensor::FromExtent(dtype, std::move(shape),
+                               Extent{file, offset - size, size});
+  };
+  StateDict in;
+  for (const char* name : {"kept", "rounded", "embed", "e.0", "e.1"}) {
+    ASSERT_OK(in.Insert(name, tensor(DType::kBF16, {4, 2})));
+  }
+  ASSERT_OK(in.Insert("w", tensor(DType::kF8E4M3, {4, 2})));
+  ASSERT_OK(in.Insert("w_scale_inv", tensor(DType::kF32, {1, 1})));
+  for (const char* name : {"p", "q", "r", "s", "t", "u"}) {
+    ASSERT_OK(in.Insert(name, tensor(DType::kBF16, {2})));
+  }
+  StateDict back;
+  ASSERT_OK(back.Insert("kept", *in.Find("kept")));
+  ASSERT_OK_AND_ASSIGN(Tensor cast, Cast(*in.Find("rounded"), DType::kF32));
+  ASSERT_OK(back.Insert("rounded", cast));
+  ASSERT_OK(back.Insert("embed", *in.Find("embed")));
+  ASSERT_OK(back.Insert("lm_head", *in.Find("embed")));
+  const Tensor experts[] = {*in.Find("e.0"), *in.Find("e.1")};
+  ASSERT_OK_AND_ASSIGN(const Tensor stacked, Stack(experts));
+  ASSERT_OK(back.Insert("e", stacked));
+  ASSERT_OK(back.Insert("w", *Cast(*in.Find("w"), DType::kBF16)));
+  const std::vector<Loss> losses =
+      FindLosses(in, back, {"p", "q", "r", "s", "t", "u"});
+  EXPECT_EQ(DescribeLosses(losses),
+            "not reversible: 1 tensor cast (\"rounded\"), "
+            "2 tensors stored otherwise (\"e.0\", \"e.1\"), "
+            "2 tensors dequantised (\"w\", \"w_scale_inv\"), "
+            "6 tensors dropped (\"p\", \"q\", \"r\", \"s\", \"t\", ...), "
+            "1 tensor synthesised (\"lm_head\")");
+  EXPECT_EQ(DescribeLosses(FindLosses(in, in, {})), "reversible");
+}
+
 }  // namespace
 }  // namespace windlass

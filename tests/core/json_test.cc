@@ -55,6 +55,25 @@ TEST(JsonTest, SaysWhereTheTextStopsBeingJson) {
   }
 }
 
+TEST(JsonTest, LeavesMembersOutAndAllElseAsItIs) {
+  const struct {
+    const char* json;
+    const char* without;
+  } kCases[] = {
+      {R"({"a": 1, "q": {"x": [1, "}"]}, "b": 2})", R"({"a": 1, "b": 2})"},
+      {"{\n  \"a\": 1,\n  \"q\": {\n  }\n}\n", "{\n  \"a\": 1\n}\n"},
+      {"{\n  \"q\" : \"a \\\" , }\",\n  \"a\": NaN\n}", "{\n  \"a\": NaN\n}"},
+      {R"({"q":1})", "{}"},
+      {R"({"t": {"a": [], "q": [[1], {}]}, "q": null})", R"({"t": {"a": []}})"},
+      {R"({"a": "q", "qq": ["q", "q"]})", R"({"a": "q", "qq": ["q", "q"]})"},
+  };
+  for (const auto& test : kCases) {
+    ASSERT_OK(ParseJson(test.json)) << test.json;
+    EXPECT_EQ(WithoutMembers(test.json, "q"), test.without);
+    EXPECT_OK(ParseJson(test.without));
+  }
+}
+
 TEST(JsonTest, ReadsScalarsAndLimitsDepth) {
   EXPECT_EQ(ParseJson(" 3 ").value(), 3);
   EXPECT_EQ(ParseJson("null").value(), Json());

@@ -53,6 +53,12 @@ struct AdapterInfo {
   // Decides where two adapters share an architecture; null for always.
   std::function<absl::StatusOr<bool>(const ModelConfig& config)> supports =
       nullptr;
+  // A config.json of a small model, with all that the factory asks for: for
+  // documentation, and for the property tests, which vary its numbers of
+  // experts and their sizes.
+  std::string example_config =
+      R"({"dtype": "bfloat16", "num_experts": 4, "moe_intermediate_size": 8,
+          "tie_word_embeddings": true})";
 };
 
 // Thread-safe once main() runs; registration happens before.

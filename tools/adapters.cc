@@ -9,6 +9,7 @@
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json.h"
 #include "windlass/core/version.h"
+#include "windlass/tools/adapter_docs.h"
 #include "windlass/tools/command_line.h"
 #include "windlass/tools/process.h"
 
@@ -18,7 +19,11 @@ namespace {
 constexpr Flag kFlags[] = {
     {"json", nullptr, "as JSON"},
     {"markdown", nullptr, "as the README's table"},
+    {"docs", nullptr, "as the second half of docs/adapters.md"},
 };
+
+constexpr Conflict kConflicts[] = {
+    {"json", "markdown"}, {"json", "docs"}, {"markdown", "docs"}};
 
 void PrintText(const AdapterInfo& info) {
   std::printf("%s  %s\n", info.name.c_str(), info.summary.c_str());
@@ -58,7 +63,7 @@ Json ToJson(const AdapterInfo& info) {
 int Main(int argc, char** argv) {
   const Failure fail{"adapters", AsksForJson(argc, argv)};
   const absl::StatusOr<CommandLine> line =
-      CommandLine::Parse(argc, argv, kFlags, {{"json", "markdown"}});
+      CommandLine::Parse(argc, argv, kFlags, kConflicts);
   if (!line.ok()) return fail(line.status(), kExitUsage);
   if (!line->arguments().empty()) {
     return fail(absl::InvalidArgumentError("expected no argument"), kExitUsage);
@@ -78,6 +83,13 @@ int Main(int argc, char** argv) {
       all.push_back(ToJson(*info));
     }
     std::printf("%s\n", all.dump(2).c_str());
+    return kExitDone;
+  }
+  if (line->Has("docs")) {
+    const absl::StatusOr<std::string> docs =
+        AdapterDocs(AdapterRegistry::All());
+    if (!docs.ok()) return fail(docs.status());
+    std::printf("%s", docs->c_str());
     return kExitDone;
   }
   if (line->Has("markdown")) {

@@ -1,4 +1,4 @@
-// What the README says is so.
+// What the README and docs/adapters.md say is so.
 
 #include <string>
 
@@ -16,6 +16,15 @@ TEST(ReadmeTest, HasTheTableOfRegisteredAdapters) {
   const CommandResult table = RunCommand({"tools/adapters", "--markdown"});
   ASSERT_EQ(table.exit_code, 0);
   EXPECT_THAT(ReadTestFile("README.md"), HasSubstr(table.out));
+}
+
+TEST(AdaptersPageTest, EndsWithTheTablesOfRegisteredAdapters) {
+  const CommandResult docs = RunCommand({"tools/adapters", "--docs"});
+  ASSERT_EQ(docs.exit_code, 0) << docs.err;
+  const std::string page = ReadTestFile("docs/adapters.md");
+  const size_t at = page.find("### ", page.find("\n## The adapters\n"));
+  ASSERT_NE(at, page.npos);
+  EXPECT_EQ(page.substr(at), docs.out);
 }
 
 TEST(ReadmeTest, ItsMainCommandPrintsWhatItShows) {

@@ -58,6 +58,8 @@ struct Chosen {
   const AdapterInfo* info = nullptr;
   std::unique_ptr<StateDictAdapter> adapter;
   ToHfOptions options;
+  // config.json announces experts, of which the adapter has no row.
+  bool no_experts = false;
 };
 
 absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
@@ -91,7 +93,24 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
   }
   WINDLASS_ASSIGN_OR_RETURN(
       chosen.adapter, AdapterRegistry::Create(*chosen.info, config, *options));
+  // One without any stage takes every model as it is.
+  const auto* stages = chosen.adapter->stages();
+  chosen.no_experts = !chosen.info->expert_parallel && stages != nullptr &&
+                      !stages->empty() && config.AnnouncesExperts();
   return chosen;
+}
+
+// A dense model's adapter would pass experts on as they are.
+absl::Status CheckNoExperts(const StateDict& tensors, const AdapterInfo& info) {
+  const auto expert = absl::c_find_if(tensors, [](const NamedTensor& named) {
+    return absl::StrContains(named.name, ".experts.");
+  });
+  if (expert == tensors.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor \"", expert->name,
+                   "\": found an expert, as config.json says, "
+                   "expected none: the adapter \"",
+                   info.name, "\" is of dense models"));
 }
 
 // What identifies the conversion that a journal is of.
@@ -203,6 +222,10 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
       WINDLASS_ASSIGN_OR_RETURN(report.already_converted,
                                 IsConvertedInPlace(input, conversion.tag_));
       if (report.already_converted) return conversion;
+    }
+    if (chosen.no_experts) {
+      WINDLASS_RETURN_IF_ERROR(Annotate(
+          CheckNoExperts(input.tensors, *chosen.info), input.folder.path));
     }
     WINDLASS_RETURN_IF_ERROR(Annotate(
         conversion.MakeOutput(request.wrapper_names), input.folder.path));

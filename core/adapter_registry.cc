@@ -60,16 +60,17 @@ absl::StatusOr<const AdapterInfo*> Only(const std::vector<const Entry*>& found,
 
 // Whether a model has experts, by its name or its config.
 bool IsMixture(absl::string_view name, const ModelConfig& config) {
-  for (const char* field : {"num_experts", "num_local_experts",
-                            "n_routed_experts", "moe_num_experts"}) {
-    if (config.GetPositiveInt(field).ok()) return true;
-  }
-  return absl::StrContains(absl::AsciiStrToLower(name), "moe");
+  return config.AnnouncesExperts() ||
+         absl::StrContains(absl::AsciiStrToLower(name), "moe");
 }
 
-std::vector<std::string> KnownNames() {
+// All, or those of mixtures.
+std::vector<std::string> KnownNames(bool mixtures = false) {
   std::vector<std::string> names;
-  for (const Entry& entry : Entries()) names.push_back(entry.info.name);
+  for (const Entry& entry : Entries()) {
+    if (mixtures && !entry.info.expert_parallel) continue;
+    names.push_back(entry.info.name);
+  }
   absl::c_sort(names);
   return names;
 }
@@ -96,7 +97,8 @@ absl::StatusOr<const AdapterInfo*> AdapterRegistry::FindByName(
   }
   if (!found.empty())
     return Only(found, absl::StrCat("adapter \"", name, "\""));
-  const std::string near = DidYouMean(name, KnownNames());
+  const std::string near =
+      DidYouMean(name, KnownNames(IsMixture(name, ModelConfig())));
   return absl::NotFoundError(absl::StrCat(
       "adapter \"", name, "\" is unknown",
       near.empty()

@@ -36,6 +36,15 @@ ModelConfig ModelConfig::Section(absl::string_view path) const {
   return section;
 }
 
+bool ModelConfig::AnnouncesExperts() const {
+  for (const ModelConfig& config : {*this, Section("thinker_config")}) {
+    for (const char* field : kExpertsFields) {
+      if (config.GetPositiveInt(field).ok()) return true;
+    }
+  }
+  return false;
+}
+
 absl::StatusOr<DType> ModelConfig::GetDType() const {
   WINDLASS_ASSIGN_OR_RETURN(const std::optional<DType> dtype, FindDType());
   return dtype.value_or(DType::kBF16);

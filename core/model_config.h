@@ -52,6 +52,14 @@ class ModelConfig {
   // missing where it is.
   ModelConfig Section(absl::string_view path) const;
 
+  // The fields that a model's number of experts goes by; transformers renames
+  // them now and then.
+  static constexpr const char* kExpertsFields[] = {
+      "num_experts", "num_local_experts", "n_routed_experts",
+      "moe_num_experts"};
+  // Whether the model has experts: its text, or that of its thinker.
+  bool AnnouncesExperts() const;
+
   // `architectures` and `model_type` at the top level; empty where missing.
   absl::StatusOr<std::vector<std::string>> Architectures() const;
   absl::StatusOr<std::string> ModelType() const;

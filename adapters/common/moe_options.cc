@@ -9,10 +9,6 @@
 namespace windlass {
 namespace {
 
-// E goes by these names; transformers 5 renames some on saving.
-constexpr const char* kExpertsFields[] = {
-    "num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"};
-
 std::string Origin(const ModelConfig& config, absl::string_view field) {
   return absl::StrCat(config.origin(), ": field \"", field, "\"");
 }
@@ -30,7 +26,7 @@ absl::StatusOr<LayoutDim> ReadExperts(const ModelConfig& config,
     return FromOption(options, "E", "num_experts");
   }
   LayoutDim experts;
-  for (const char* field : kExpertsFields) {
+  for (const char* field : ModelConfig::kExpertsFields) {
     if (!config.Has(field)) continue;
     WINDLASS_ASSIGN_OR_RETURN(const int64_t value,
                               config.GetPositiveInt(field));
@@ -46,7 +42,7 @@ absl::StatusOr<LayoutDim> ReadExperts(const ModelConfig& config,
       absl::StrCat(config.origin(),
                    ": found no number of experts, expected one of the "
                    "fields \"",
-                   absl::StrJoin(kExpertsFields, "\", \""),
+                   absl::StrJoin(ModelConfig::kExpertsFields, "\", \""),
                    "\" or the option \"num_experts\""));
 }
 

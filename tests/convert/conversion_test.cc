@@ -217,6 +217,26 @@ TEST_F(ConversionTest, AnnouncesNoQuantisationThatIsGone) {
               HasSubstr("quant_method"));
 }
 
+TEST_F(ConversionTest, ADenseAdapterTakesNoMixture) {
+  const std::string folder = folder_ + "/mixture";
+  std::mt19937 random(1);
+  std::vector<StateDict> shards(1);
+  ASSERT_OK(shards[0].Insert("model.layers.0.mlp.experts.0.up_proj.weight",
+                             RandomTensor(DType::kBF16, {4, 4}, &random)));
+  WriteTestCheckpoint(
+      folder, shards,
+      R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 1})");
+  request_.input = folder;
+  request_.adapter = "qwen3_5";
+  EXPECT_THAT(
+      Convert(request_),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("experts.0.up_proj.weight\": found an expert")));
+  // Who asks for all as it is gets it.
+  request_.adapter = "identity";
+  EXPECT_OK(Convert(request_));
+}
+
 TEST_F(ConversionTest, ItsLocksGoWithIt) {
   const std::string gates = folder_ + "/gates";
   WriteGates(gates);

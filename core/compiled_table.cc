@@ -609,6 +609,7 @@ class TableSink : public LayoutSink {
   absl::Status Twice(const Group& group, const Part& part) const;
   absl::Status Incomplete() const;
   void ObserveLayer(absl::string_view name, bool experts, bool lora);
+  bool MayHaveRouter(const std::string& layer) const;
   absl::Status CheckLayers() const;
 
   const Tensor* FindInput(absl::string_view name) const {
@@ -677,7 +678,9 @@ absl::StatusOr<std::unique_ptr<LayoutSink>> CompiledTable::Start(
   // For each choice, the one form that is at work; empty for all of them.
   std::vector<std::string> forms;
   for (const LayoutChoice& choice : table_.choices()) {
-    if (run.to_hf) {
+    if (run.to_hf && choice.detect_on_export != nullptr && !run.single) {
+      forms.push_back(choice.detect_on_export(*run.input));
+    } else if (run.to_hf) {
       forms.push_back(run.v4_compatible && !choice.on_v4_export.empty()
                           ? choice.on_v4_export
                           : choice.on_export);
@@ -1155,13 +1158,23 @@ void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
   }
 }
 
+// Whether the layer is of those that mixtures are among: an encoder's layers
+// have numbers, too.
+bool TableSink::MayHaveRouter(const std::string& layer) const {
+  if (table_.router() == nullptr) return true;
+  NameCaptures captures;
+  return table_.router()->Match(
+      absl::StrCat(layer.substr(0, layer.size() - 1), table_.router()->tail()),
+      &captures);
+}
+
 absl::Status TableSink::CheckLayers() const {
   const auto& experts = table_.table()->experts();
   if (!experts.has_value() || run_.to_hf) return absl::OkStatus();
   for (const auto& [name, layer] : layers_) {
     if (layer.experts || !layer.weights) continue;
-    const bool sparse =
-        experts->sparse != nullptr && experts->sparse(layer.number);
+    const bool sparse = experts->sparse != nullptr &&
+                        experts->sparse(layer.number) && MayHaveRouter(name);
     if (!layer.router && !sparse) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         "layer \"", prefix_.value_or(""), name, "\": found ",

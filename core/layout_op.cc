@@ -92,6 +92,13 @@ absl::StatusOr<Tensor> Reshaped(const Tensor& tensor, Shape shape) {
   return Reshape(tensor, std::move(shape));
 }
 
+absl::Status CheckNotPacked(const Tensor& tensor) {
+  if (DTypeBits(tensor.dtype()) > 8) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("found ", tensor.ToString(),
+                   " without a scale, expected a dtype of 16 bits or more"));
+}
+
 // The scales that the codes have blocks for: some files have more.
 absl::StatusOr<Tensor> Trim(const Tensor& scales, const Tensor& codes,
                             const PackedFormat& format) {
@@ -205,19 +212,57 @@ LayoutOp Share(LayoutDim count) {
   return op;
 }
 
+LayoutOp ShareWithin(int dim) {
+  LayoutOp op;
+  op.name = absl::StrCat("share within ", dim);
+  op.moves = true;
+  op.forward = Each([dim](const DeviceMesh& mesh,
+                          const Tensor& tensor) -> absl::StatusOr<Tensor> {
+    if (mesh.ep_shard_size == 1) return tensor;
+    if (dim >= tensor.rank() || tensor.shape()[dim] % mesh.ep_shard_size != 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "found ", tensor.ToString(), ", expected a multiple of ",
+          mesh.ep_shard_size, " (ep_shard's size) in dimension ", dim));
+    }
+    const int64_t share = tensor.shape()[dim] / mesh.ep_shard_size;
+    const int64_t begin = share * mesh.ep_shard_rank;
+    return Slice(tensor, dim, begin, begin + share);
+  });
+  op.backward = Each([](const DeviceMesh& mesh,
+                        const Tensor& tensor) -> absl::StatusOr<Tensor> {
+    if (mesh.ep_shard_size == 1) return tensor;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", tensor.ToString(), " of ep_shard rank ", mesh.ep_shard_rank,
+        " of ", mesh.ep_shard_size,
+        ", expected the whole: a share of an expert has no form of its own "
+        "there"));
+  });
+  return op;
+}
+
 LayoutOp Cast(DType dtype) {
   LayoutOp op;
   op.name = absl::StrCat("cast ", DTypeName(dtype));
   op.kind = LayoutOp::Kind::kLossy;
   op.forward = Each([dtype](const DeviceMesh&,
                             const Tensor& tensor) -> absl::StatusOr<Tensor> {
-    if (DTypeBits(tensor.dtype()) <= 8 && tensor.dtype() != dtype) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "found ", tensor.ToString(),
-          " without a scale, expected a dtype of 16 bits or more"));
-    }
+    if (tensor.dtype() == dtype) return tensor;
+    WINDLASS_RETURN_IF_ERROR(CheckNotPacked(tensor));
     return windlass::Cast(tensor, dtype);
   });
+  op.backward = &Nothing;
+  return op;
+}
+
+LayoutOp NotPacked() {
+  LayoutOp op;
+  op.name = "not packed";
+  op.moves = true;
+  op.forward = Each(
+      [](const DeviceMesh&, const Tensor& tensor) -> absl::StatusOr<Tensor> {
+        WINDLASS_RETURN_IF_ERROR(CheckNotPacked(tensor));
+        return tensor;
+      });
   op.backward = &Nothing;
   return op;
 }
@@ -284,14 +329,15 @@ LayoutOp Interleave(int dim) {
   return op;
 }
 
-LayoutOp Dequantize(PackedFormat format, DType dtype) {
+LayoutOp Dequantize(PackedFormat format, DType dtype, bool exact_scales) {
   LayoutOp op;
   op.name = "dequantize";
   op.kind = LayoutOp::Kind::kOneWay;
   op.gives = 1;
   op.unpacks = true;
-  op.forward = [format, dtype](const LayoutContext&,
-                               std::vector<Tensor>* tensors) -> absl::Status {
+  op.forward = [format, dtype, exact_scales](
+                   const LayoutContext&,
+                   std::vector<Tensor>* tensors) -> absl::Status {
     const Tensor codes = tensors->front();
     if (tensors->size() == 1) {
       if (!IsFloat(codes.dtype()) || DTypeBits(codes.dtype()) > 8) {
@@ -300,8 +346,10 @@ LayoutOp Dequantize(PackedFormat format, DType dtype) {
       return absl::InvalidArgumentError(absl::StrCat(
           "found ", codes.ToString(), " without a scale, expected one"));
     }
-    WINDLASS_ASSIGN_OR_RETURN(const Tensor scales,
-                              Trim((*tensors)[1], codes, format));
+    Tensor scales = (*tensors)[1];
+    if (!exact_scales) {
+      WINDLASS_ASSIGN_OR_RETURN(scales, Trim(scales, codes, format));
+    }
     WINDLASS_ASSIGN_OR_RETURN(
         Tensor values, windlass::Dequantize(codes, scales, format, dtype));
     tensors->assign(1, std::move(values));

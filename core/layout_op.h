@@ -100,8 +100,17 @@ LayoutOp Stack(std::string capture, LayoutDim count);
 // them in native. From a share, the whole cannot be given back.
 LayoutOp Share(LayoutDim count);
 
+// Each of the stacked matrices is cut along `dim`: a rank of the mesh's
+// ep_shard has an equal share, which the extent must allow. From a share, the
+// whole cannot be given back.
+LayoutOp ShareWithin(int dim);
+
 // To native, values are rounded to `dtype`; back, they are left as they are.
 LayoutOp Cast(DType dtype);
+
+// Nothing is done; codes of eight bits or less are refused, as Cast refuses
+// them: something should have unpacked them.
+LayoutOp NotPacked();
 
 // Cast both ways, of float dtypes alone, and the dtype that is forced in HF.
 LayoutOp Hold(DType dtype);
@@ -120,7 +129,9 @@ LayoutOp Interleave(int dim);
 // Codes and, where the file has it, their scale to values of `dtype`. What has
 // a scale is unpacked; what has none stays as it is, unless it is of a dtype of
 // eight bits or less: InvalidArgument then. Back, values are left as they are.
-LayoutOp Dequantize(PackedFormat format, DType dtype);
+// Scales that no block needs are left out, or refused with `exact_scales`.
+LayoutOp Dequantize(PackedFormat format, DType dtype,
+                    bool exact_scales = false);
 
 // Forward alone: any function of the tensors.
 LayoutOp OneWay(std::string name, int takes, int gives,

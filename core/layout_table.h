@@ -65,6 +65,9 @@ struct LayoutChoice {
   // different forms may share HF names then). Null: all forms are read, side by
   // side.
   std::function<absl::StatusOr<std::string>(const StateDict& hf)> detect;
+  // Which form a whole native model is written in, where that can be seen of
+  // it. Null: on_export.
+  std::function<std::string(const StateDict& native)> detect_on_export = {};
 };
 
 // A declaration; a value. The functions return the table itself.
@@ -115,8 +118,8 @@ class LayoutTable {
   LayoutTable& Append(const LayoutTable& other);
 
   // Nothing with a segment "experts" in its name may pass unmatched, and a
-  // layer that has `router` (a pattern with {l}) or that `sparse` says to be
-  // a mixture has experts.
+  // layer that has `router` (a pattern with {l}), or whose router would be
+  // called so and that `sparse` says to be a mixture, has experts.
   struct Experts {
     std::string router;
     std::function<bool(int64_t layer)> sparse;

@@ -197,6 +197,65 @@ TEST(LayoutTableTest, DecodesWithWhatLiesBeside) {
   EXPECT_EQ(native.Find("a.weight")->dtype(), DType::kBF16);
 }
 
+TEST(LayoutTableTest, ExactScalesAreThoseOfTheBlocks) {
+  for (const bool exact : {false, true}) {
+    LayoutTable table;
+    table.Decode("w", {"s"}, "w",
+                 {layout::Dequantize(BlockFormat(), DType::kF32, exact)});
+    StateDict hf;
+    ASSERT_OK(hf.Insert("w", Random({2, 2}, DType::kF8E4M3)));
+    ASSERT_OK(hf.Insert("s", Random({2, 1}, DType::kF32)));
+    const auto native = Make({table})->FromHf(hf, {});
+    if (exact) {
+      EXPECT_THAT(native, StatusIs(kInvalid, HasSubstr("\"w\"")));
+    } else {
+      EXPECT_OK(native);
+    }
+  }
+}
+
+TEST(LayoutTableTest, RefusesCodesThatNobodyUnpacked) {
+  LayoutTable table;
+  table.Map({"a"}, {"x"}, {layout::NotPacked()});
+  StateDict hf;
+  ASSERT_OK(hf.Insert("a", Random({2}, DType::kF8E4M3)));
+  EXPECT_THAT(Make({table})->FromHf(hf, {}),
+              StatusIs(kInvalid, HasSubstr("without a scale")));
+  ExpectRoundTrip(*Make({table}), Dict({{"a", {2}}}), {"x"});
+}
+
+TEST(LayoutTableTest, AnEpShardHasItsShareOfEachExpert) {
+  LayoutTable table;
+  table.Map({"a"}, {"x"}, {layout::ShareWithin(1)});
+  const auto adapter = Make({table});
+  // [2, 4, 3]: element 100 e + 10 row + column.
+  std::vector<int16_t> whole, half;
+  for (int e = 0; e < 2; ++e) {
+    for (int row = 0; row < 4; ++row) {
+      for (int column = 0; column < 3; ++column) {
+        const int16_t value = 100 * e + 10 * row + column;
+        whole.push_back(value);
+        if (row >= 2) half.push_back(value);
+      }
+    }
+  }
+  StateDict hf, expected;
+  ASSERT_OK(hf.Insert("a", MakeTensor(DType::kI16, {2, 4, 3}, whole)));
+  ASSERT_OK(expected.Insert("x", MakeTensor(DType::kI16, {2, 2, 3}, half)));
+  FromHfOptions from;
+  from.device_mesh.ep_shard_size = 2;
+  from.device_mesh.ep_shard_rank = 1;
+  ASSERT_OK_AND_ASSIGN(const StateDict share, adapter->FromHf(hf, from));
+  EXPECT_EQ(Difference(share, expected), "");
+  ToHfOptions to;
+  to.device_mesh = from.device_mesh;
+  EXPECT_THAT(adapter->ToHf(share, to), StatusIs(kInvalid, HasSubstr("\"x\"")));
+  from.device_mesh.ep_shard_size = 3;
+  EXPECT_THAT(adapter->FromHf(hf, from),
+              StatusIs(kInvalid, HasSubstr("multiple of 3")));
+  ExpectRoundTrip(*adapter, hf, {"x"});
+}
+
 TEST(LayoutTableTest, NativeTensorsAtTheEndStandByBlocksAndRows) {
   LayoutTable table;
   table.Rename("{l}.a", "{l}.x").AtEnd().Rename("{l}.b", "{l}.y").AtEnd();
@@ -262,6 +321,27 @@ TEST(LayoutTableTest, AFormIsDetectedWhereNamesDoNotTell) {
                          Make({table})->FromHf(Dict({{"a", shape}}), {}));
     EXPECT_EQ(native.Find("x")->shape(), (Shape{2, 3}));
   }
+}
+
+TEST(LayoutTableTest, AFormMayBeSeenOfTheNativeModel) {
+  LayoutTable one, two, table;
+  one.Rename("a", "x");
+  two.Rename("b", "x");
+  LayoutChoice choice;
+  choice.name = "form";
+  choice.on_export = "one";
+  choice.detect_on_export = [](const StateDict& native) {
+    return std::string(native.size() > 1 ? "two" : "one");
+  };
+  table.OneOf(choice, {{"one", one}, {"two", two}});
+  const auto adapter = Make({table});
+  ASSERT_OK_AND_ASSIGN(const StateDict hf,
+                       adapter->ToHf(Dict({{"x", {1}}, {"y", {1}}}), {}));
+  EXPECT_THAT(Names(hf), ElementsAre("b", "y"));
+  // A single tensor is no model.
+  ASSERT_OK_AND_ASSIGN(const auto single,
+                       adapter->ConvertSingleTensorToHf("x", Random({1}), {}));
+  EXPECT_EQ(single.front().name, "a");
 }
 
 TEST(LayoutTableTest, RowsThatBelongTogetherAreMissed) {

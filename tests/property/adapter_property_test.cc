@@ -53,8 +53,13 @@ class AdapterPropertyTest : public ::testing::TestWithParam<std::string> {
       ASSERT_NE(adapter->stages(), nullptr);
       ASSERT_OK_AND_ASSIGN(StateDict hf,
                            ExampleHf(*adapter->stages(), shares, &random));
-      ASSERT_OK(hf.Insert("what.no.row.has",
-                          RandomTensor(DType::kBF16, {3}, &random)));
+      // What no row is about, under the name that it has in HF.
+      ASSERT_OK_AND_ASSIGN(const auto stray,
+                           adapter->ConvertSingleTensorToHf(
+                               "model.what.no.row.has",
+                               RandomTensor(DType::kBF16, {3}, &random), {}));
+      ASSERT_THAT(stray, ::testing::SizeIs(1));
+      ASSERT_OK(hf.Insert(stray[0].name, stray[0].tensor));
       ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
       check(*adapter, hf, native);
     }

@@ -23,6 +23,12 @@ class Example {
   // Names as they are before the stages.
   absl::StatusOr<StateDict> Of(const std::vector<LayoutStage>& stages) {
     StateDict model;
+    // What keeps its name in a stage is called as the stages behind it say.
+    for (const LayoutStage& stage : stages) {
+      if (stage.impl()->table() == nullptr) continue;
+      WINDLASS_RETURN_IF_ERROR(
+          AddRows(*stage.impl()->table(), /*keep_names=*/true, &model));
+    }
     for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
       WINDLASS_ASSIGN_OR_RETURN(const auto adapter,
                                 MakeLayoutAdapter({*stage}));
@@ -51,8 +57,16 @@ class Example {
       }
     }
     if (stage.table() == nullptr) return absl::OkStatus();
-    for (const LayoutTable::Row& row : stage.table()->rows()) {
-      WINDLASS_RETURN_IF_ERROR(AddRow(*stage.table(), row, model));
+    return AddRows(*stage.table(), /*keep_names=*/false, model);
+  }
+
+  absl::Status AddRows(const LayoutTable& table, bool keep_names,
+                       StateDict* model) {
+    for (const LayoutTable::Row& row : table.rows()) {
+      const bool keeps = !row.hf.empty() && row.native.size() == 1 &&
+                         row.native[0] == row.hf[0];
+      if (keeps != keep_names) continue;
+      WINDLASS_RETURN_IF_ERROR(AddRow(table, row, model));
     }
     return absl::OkStatus();
   }

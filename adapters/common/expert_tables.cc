@@ -21,9 +21,11 @@ using layout::Shapes;
 using layout::Share;
 using layout::Stack;
 
+// `ops` and what is done to all experts' tensors.
 std::vector<LayoutOp> WithCast(std::vector<LayoutOp> ops,
                                const MoeOptions& moe) {
-  if (moe.dtype.has_value()) ops.push_back(Cast(*moe.dtype));
+  ops.push_back(moe.dtype.has_value() ? Cast(*moe.dtype) : layout::NotPacked());
+  if (moe.ep_shard) ops.push_back(layout::ShareWithin(1));
   return ops;
 }
 
@@ -38,42 +40,106 @@ bool Gated(const ExpertNames& names) { return !names.gate.empty(); }
 LayoutTable PerExpert(const MoeOptions& moe, const ExpertNames& names) {
   const LayoutDim& I = moe.intermediate;
   const LayoutDim& H = moe.hidden;
-  const LayoutOp stack = Stack("e", moe.experts);
-  auto hf = [&](const std::string& projection) {
-    return absl::StrCat(names.hf, ".{e}.", projection, ".weight");
-  };
-  const std::vector<std::string> gate_and_up = {
-      absl::StrCat(names.native, ".gate_and_up_projs")};
   LayoutTable table;
+  auto merge = [&](const std::vector<std::string>& projections,
+                   const char* native, const std::vector<LayoutDim>& shape,
+                   std::vector<LayoutOp> join) {
+    std::vector<std::string> hf;
+    for (const std::string& projection : projections) {
+      hf.push_back(absl::StrCat(names.hf, ".{e}.", projection, ".weight"));
+    }
+    std::vector<LayoutOp> ops = {
+        Shapes(std::vector<std::vector<LayoutDim>>(hf.size(), shape)),
+        layout::Transpose()};
+    ops.insert(ops.end(), join.begin(), join.end());
+    ops.push_back(Stack("e", moe.experts));
+    table.Map(std::move(hf), {absl::StrCat(names.native, native)},
+              WithCast(std::move(ops), moe));
+    if (names.merged_at_end) table.AtEnd();
+  };
   if (Gated(names)) {
-    table.Map({hf(names.gate), hf(names.up)}, gate_and_up,
-              WithCast({Shapes({{I, H}, {I, H}}), layout::Transpose(),
-                        Concat(-1, {I.size, I.size}), stack},
-                       moe));
+    merge({names.gate, names.up}, ".gate_and_up_projs", {I, H},
+          {Concat(-1, {I.size, I.size})});
   } else {
-    table.Map({hf(names.up)}, gate_and_up,
-              WithCast({Shapes({{I, H}}), layout::Transpose(), stack}, moe));
+    merge({names.up}, ".gate_and_up_projs", {I, H}, {});
   }
-  table.Map({hf(names.down)}, {absl::StrCat(names.native, ".down_projs")},
-            WithCast({Shapes({{H, I}}), layout::Transpose(), stack}, moe));
+  merge({names.down}, ".down_projs", {H, I}, {});
   return table;
 }
 
-LayoutTable Fused(const MoeOptions& moe, const ExpertNames& names) {
+// An expert is [out, in] in HF, or [in, out] as in the native layout.
+LayoutTable Fused(const MoeOptions& moe, const ExpertNames& names,
+                  bool as_native) {
   const LayoutDim& E = moe.experts;
-  const LayoutDim& I = moe.intermediate;
-  const LayoutDim& H = moe.hidden;
-  const bool gated = Gated(names);
   LayoutTable table;
-  table
-      .Map({absl::StrCat(names.hf, gated ? ".gate_up_proj" : ".up_proj")},
-           {absl::StrCat(names.native, ".gate_and_up_projs")},
-           WithCast({Shapes({{E, gated ? Doubled(I) : I, H}}), Share(E),
-                     layout::Transpose()},
-                    moe))
-      .Map({absl::StrCat(names.hf, ".down_proj")},
-           {absl::StrCat(names.native, ".down_projs")},
-           WithCast({Shapes({{E, H, I}}), Share(E), layout::Transpose()}, moe));
+  auto row = [&](const char* hf, const char* native, const LayoutDim& out,
+                 const LayoutDim& in) {
+    std::vector<LayoutOp> ops;
+    if (as_native) {
+      ops = {Shapes({{E, in, out}}), Share(E)};
+    } else {
+      ops = {Shapes({{E, out, in}}), Share(E), layout::Transpose()};
+    }
+    table.Map({absl::StrCat(names.hf, hf)},
+              {absl::StrCat(names.native, native)},
+              WithCast(std::move(ops), moe));
+  };
+  const LayoutDim& I = moe.intermediate;
+  if (Gated(names)) {
+    row(".gate_up_proj", ".gate_and_up_projs", Doubled(I), moe.hidden);
+  } else {
+    row(".up_proj", ".gate_and_up_projs", I, moe.hidden);
+  }
+  row(".down_proj", ".down_projs", moe.hidden, I);
+  return table;
+}
+
+// Which of the two a file has. Where one kind of tensor is square, the other
+// is not.
+class FusedOrientation {
+ public:
+  FusedOrientation(const MoeOptions& moe, const ExpertNames& names)
+      : hidden_(moe.hidden.size),
+        intermediate_(moe.intermediate.size),
+        inner_(Gated(names) ? Doubled(moe.intermediate).size : intermediate_),
+        input_(Gated(names) ? ".experts.gate_up_proj" : ".experts.up_proj") {}
+
+  absl::StatusOr<std::string> operator()(const StateDict& hf) const {
+    bool as_native = true;
+    bool turned = true;
+    for (const auto& [name, tensor] : hf) {
+      const bool input = absl::EndsWith(name, input_);
+      if ((!input && !absl::EndsWith(name, ".experts.down_proj")) ||
+          tensor.rank() != 3) {
+        continue;
+      }
+      const int64_t in = input ? hidden_ : intermediate_;
+      const int64_t out = input ? inner_ : hidden_;
+      const Shape& shape = tensor.shape();
+      as_native = as_native && Fits(shape[1], in) && Fits(shape[2], out);
+      turned = turned && Fits(shape[1], out) && Fits(shape[2], in);
+    }
+    // What fits neither is refused by its shape.
+    return std::string(turned && !as_native ? "transformers_5" : "published");
+  }
+
+ private:
+  static bool Fits(int64_t extent, int64_t expected) {
+    return expected < 0 || extent == expected;
+  }
+
+  int64_t hidden_;
+  int64_t intermediate_;
+  int64_t inner_;
+  std::string input_;
+};
+
+LayoutTable FusedForms(const MoeOptions& moe, const ExpertNames& names) {
+  if (!names.fused_as_native) return Fused(moe, names, /*as_native=*/false);
+  LayoutTable table;
+  table.OneOf({"orientation", "published", "", FusedOrientation(moe, names)},
+              {{"published", Fused(moe, names, /*as_native=*/true)},
+               {"transformers_5", Fused(moe, names, /*as_native=*/false)}});
   return table;
 }
 
@@ -299,11 +365,16 @@ class PeftLayout {
 }  // namespace
 
 LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names) {
+  return ExpertTable(moe, names,
+                     {"expert_layout", moe.expert_layout, "", nullptr});
+}
+
+LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names,
+                        LayoutChoice choice) {
   LayoutTable table;
   table
-      .OneOf(
-          {"expert_layout", moe.expert_layout, "", nullptr},
-          {{"per_expert", PerExpert(moe, names)}, {"fused", Fused(moe, names)}})
+      .OneOf(std::move(choice), {{"per_expert", PerExpert(moe, names)},
+                                 {"fused", FusedForms(moe, names)}})
       .Together()
       .ClosedExperts({names.router, moe.sparse});
   return table;
@@ -324,11 +395,12 @@ LayoutTable ExpertLoraTable(const MoeOptions& moe, bool param_wrapper,
   return table;
 }
 
-LayoutTable BlockFp8Table(const MoeOptions& moe) {
+LayoutTable BlockFp8Table(const MoeOptions& moe, bool exact_scales) {
   LayoutTable table;
   table.Decode(
       "{n*}weight", {"{n*}weight_scale_inv"}, "{n*}weight",
-      {layout::Dequantize(BlockFormat(), moe.dtype.value_or(DType::kBF16))});
+      {layout::Dequantize(BlockFormat(), moe.dtype.value_or(DType::kBF16),
+                          exact_scales)});
   return table;
 }
 

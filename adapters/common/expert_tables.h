@@ -23,6 +23,11 @@ struct ExpertNames {
   std::string down = "down_proj";
   // A layer that has it has experts.
   std::string router = "{p*}layers.{l}.mlp.gate.weight";
+  // Fused experts are published as the native layout has them, [E, H, 2I] and
+  // [E, I, H]; those of transformers 5 are told by their shapes.
+  bool fused_as_native = false;
+  // What is merged of a tensor an expert stands at the end.
+  bool merged_at_end = false;
 };
 
 //   HF      P.e.gate_proj.weight, P.e.up_proj.weight  [I, H] each
@@ -32,6 +37,11 @@ struct ExpertNames {
 // Closed: what else is called an expert is an error, and so is a layer with a
 // router and without experts.
 LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names = {});
+
+// With another choice than option expert_layout between "per_expert" and
+// "fused".
+LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names,
+                        LayoutChoice choice);
 
 // LoRA of experts, in the forms that PEFT files have; the native tensors stand
 // at the end.
@@ -49,8 +59,9 @@ LayoutTable ExpertLoraTable(const MoeOptions& moe, bool param_wrapper,
                             const ExpertNames& names = {});
 
 // X.weight of FP8 and X.weight_scale_inv, a scale for 128 x 128 elements, to
-// X.weight; a first stage. Nothing is quantised on the way back.
-LayoutTable BlockFp8Table(const MoeOptions& moe);
+// X.weight; a first stage. Nothing is quantised on the way back. With
+// `exact_scales`, scales that no element has are refused.
+LayoutTable BlockFp8Table(const MoeOptions& moe, bool exact_scales = false);
 
 // Scales that nobody needs are dropped.
 LayoutTable ScaleDropTable();

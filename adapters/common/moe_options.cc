@@ -1,5 +1,7 @@
 #include "windlass/adapters/common/moe_options.h"
 
+#include <utility>
+
 #include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -94,10 +96,10 @@ absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
 
 }  // namespace
 
-std::vector<AdapterOption> MoeAdapterOptions() {
+std::vector<AdapterOption> NestedMoeAdapterOptions(std::string expert_layout) {
   return {
       {"dtype", "config.json's", "what merged expert tensors are cast to"},
-      {"expert_layout", "per_expert",
+      {"expert_layout", std::move(expert_layout),
        "how experts are written: per_expert, or fused as transformers 5 has "
        "them; both are read"},
       {"moe_intermediate_size", "config.json's", "an expert's hidden units"},
@@ -108,9 +110,14 @@ std::vector<AdapterOption> MoeAdapterOptions() {
       {"shared_lora_a", "equal",
        "lora_A that an expert's gate and up share: they must be equal, or the "
        "one of the gate is taken"},
-      {"uses_model_prefix", "as the names at hand",
-       "whether split experts are named model.layers..."},
   };
+}
+
+std::vector<AdapterOption> MoeAdapterOptions() {
+  std::vector<AdapterOption> options = NestedMoeAdapterOptions();
+  options.push_back({"uses_model_prefix", "as the names at hand",
+                     "whether split experts are named model.layers..."});
+  return options;
 }
 
 absl::StatusOr<std::optional<DType>> ReadDTypeOption(

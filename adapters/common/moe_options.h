@@ -35,6 +35,8 @@ struct MoeOptions {
   std::optional<std::string> peft_layout;
   // Gate and up may have different lora_A; the gate's is taken.
   bool gate_lora_a = false;
+  // A rank of the mesh's ep_shard has a share of each expert.
+  bool ep_shard = false;
   // Whether config.json says that a layer is a mixture; null where it does not
   // say.
   std::function<bool(int64_t layer)> sparse;
@@ -42,6 +44,12 @@ struct MoeOptions {
 
 // The options that ReadMoeOptions understands, for AdapterInfo.
 std::vector<AdapterOption> MoeAdapterOptions();
+
+// The same but for uses_model_prefix, which says too little where a language
+// model is a part of another model. `expert_layout` is the default, which such
+// an adapter sets itself.
+std::vector<AdapterOption> NestedMoeAdapterOptions(
+    std::string expert_layout = "per_expert");
 
 // E is read from whichever of its known fields is there, I from
 // `intermediate_field`. NotFound or InvalidArgument names the field of

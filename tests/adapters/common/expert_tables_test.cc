@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/state_dict.h"
+#include "windlass/core/tensor_ops.h"
 #include "windlass/tests/testing/status_matchers.h"
 #include "windlass/tests/testing/tensors.h"
 
@@ -252,6 +253,73 @@ TEST_F(ExpertsTest, RefusesALayerWithoutExperts) {
   StateDict lora;
   Add(&lora, "model.layers.1.self_attn.q_proj.lora_A.weight", {2, 6});
   EXPECT_OK(Adapter(moe)->FromHf(lora, {}));
+}
+
+TEST_F(ExpertsTest, AnEncodersLayersNeedNoExperts) {
+  MoeOptions moe = TestMoe();
+  moe.sparse = [](int64_t layer) { return layer < 2; };
+  ExpertNames names;
+  names.router = "{p:model.|}layers.{l}.mlp.gate.weight";
+  const auto adapter =
+      MakeLayoutAdapter(ExpertStages(moe, /*param_wrapper=*/false, names))
+          .value();
+  StateDict hf = Layer();
+  Add(&hf, "audio_tower.layers.1.fc1.weight", {6});
+  EXPECT_OK(adapter->FromHf(hf, {}));
+  Add(&hf, "layers.1.input_layernorm.weight", {6});
+  EXPECT_THAT(adapter->FromHf(hf, {}),
+              StatusIs(kInvalid, HasSubstr("layer \"layers.1.\"")));
+}
+
+TEST_F(ExpertsTest, RefusesFusedFp8WhateverTheConfigSays) {
+  for (const bool says_dtype : {false, true}) {
+    MoeOptions moe = TestMoe();
+    if (!says_dtype) moe.dtype.reset();
+    StateDict hf;
+    Add(&hf, "model.layers.1.mlp.experts.gate_up_proj", {3, 8, 6},
+        DType::kF8E4M3);
+    Add(&hf, "model.layers.1.mlp.experts.gate_up_proj_scale_inv", {3, 1, 1},
+        DType::kF32);
+    Add(&hf, "model.layers.1.mlp.experts.down_proj", {3, 6, 4});
+    EXPECT_THAT(Adapter(moe)->FromHf(hf, {}),
+                StatusIs(kInvalid, HasSubstr("experts.gate_up_proj\"")));
+  }
+}
+
+TEST_F(ExpertsTest, TellsTheOrientationOfFusedExpertsByTheirShapes) {
+  const struct {
+    int64_t experts, intermediate, hidden;
+  } kSizes[] = {{3, 4, 6}, {2, 4, 8}, {4, 4, 4}, {2, 2, 2}};
+  for (const auto& size : kSizes) {
+    for (const bool config_has_hidden : {true, false}) {
+      MoeOptions moe = TestMoe();
+      moe.experts.size = size.experts;
+      moe.intermediate.size = size.intermediate;
+      moe.expert_layout = "fused";
+      if (config_has_hidden) moe.hidden.size = size.hidden;
+      ExpertNames names;
+      names.fused_as_native = true;
+      const auto adapter =
+          MakeLayoutAdapter(ExpertStages(moe, true, names)).value();
+      const std::string layer = "model.layers.0.mlp.experts.";
+      StateDict published, turned;
+      for (const auto& [name, shape] :
+           {std::pair("gate_up_proj",
+                      Shape{size.experts, size.hidden, 2 * size.intermediate}),
+            std::pair("down_proj",
+                      Shape{size.experts, size.intermediate, size.hidden})}) {
+        const Tensor tensor = Random(DType::kBF16, shape);
+        ASSERT_OK(published.Insert(layer + name, tensor));
+        ASSERT_OK(turned.Insert(layer + name, Transpose(tensor).value()));
+      }
+      ASSERT_OK_AND_ASSIGN(const StateDict native,
+                           adapter->FromHf(published, {}));
+      ASSERT_OK_AND_ASSIGN(const StateDict same, adapter->FromHf(turned, {}));
+      EXPECT_EQ(Difference(same, native), "");
+      ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(native, {}));
+      EXPECT_EQ(Difference(back, published), "");
+    }
+  }
 }
 
 TEST_F(ExpertsTest, DequantisesFp8AndRefusesItWithoutScale) {

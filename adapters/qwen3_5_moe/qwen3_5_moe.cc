@@ -1,0 +1,153 @@
+// Qwen3.5 and Qwen3.6 mixtures of experts, vision-language and text alone.
+//
+// Experts are published fused, and in FP8 a tensor an expert; those of the
+// multi-token-prediction (MTP) module fused (3.6) or a tensor an expert (3.5).
+// All are read; the decoder's are written fused, MTP's as they were.
+//
+// The reference: models/qwen3_5_moe/state_dict_adapter.py,
+// Qwen3_5MoeStateDictAdapter.
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_replace.h"
+#include "windlass/adapters/common/expert_tables.h"
+#include "windlass/adapters/common/gated_delta_net.h"
+#include "windlass/adapters/common/model_prefix.h"
+#include "windlass/adapters/common/moe_options.h"
+#include "windlass/core/adapter_registry.h"
+#include "windlass/core/json_fields.h"
+#include "windlass/core/key_rewriter.h"
+#include "windlass/core/layout_table.h"
+#include "windlass/core/model_config.h"
+#include "windlass/core/status_macros.h"
+
+namespace windlass {
+namespace {
+
+constexpr char kTextArchitecture[] = "Qwen3_5MoeForCausalLM";
+constexpr char kMtpLayout[] = "mtp_expert_hf_layout";
+
+bool IsMtpExpert(const NamedTensor& named) {
+  return absl::StartsWith(named.name, "mtp.layers.") &&
+         absl::StrContains(named.name, ".mlp.experts.");
+}
+
+// From a tensor an expert, native experts come to stand behind all others.
+std::string MtpLayoutOf(const StateDict& native) {
+  const NamedTensor* last = nullptr;
+  for (const NamedTensor& named : native) last = &named;
+  return last != nullptr && IsMtpExpert(*last) && !IsMtpExpert(*native.begin())
+             ? "per_expert"
+             : "fused";
+}
+
+absl::StatusOr<LayoutChoice> MtpLayout(const ModelConfig& config,
+                                       const JsonFields& options) {
+  LayoutChoice choice;
+  choice.name = kMtpLayout;
+  choice.on_export = "fused";
+  const JsonFields& fields =
+      options.Has(kMtpLayout) ? options : config.FieldsWith(kMtpLayout);
+  if (!fields.Has(kMtpLayout)) {
+    choice.detect_on_export = &MtpLayoutOf;
+    return choice;
+  }
+  WINDLASS_ASSIGN_OR_RETURN(const std::string word,
+                            fields.GetString(kMtpLayout));
+  // The reference's spellings.
+  const std::string layout =
+      absl::StrReplaceAll(absl::AsciiStrToLower(word), {{"_", "-"}});
+  if (layout == "split" || layout == "per-expert" ||
+      layout == "per-expert-safetensors") {
+    choice.on_export = "per_expert";
+  } else if (layout != "grouped" && layout != "group") {
+    return fields.WrongValue(kMtpLayout, "split or grouped");
+  }
+  return choice;
+}
+
+// Names that only files have: a head within the model, and where the model is
+// text alone, the language model of the whole.
+NameRules FileNames(bool text_only) {
+  KeyRewriter::Pairs prefixes = {{"model.lm_head.", "lm_head."}};
+  if (text_only) {
+    prefixes.push_back({"model.language_model.", "model."});
+    prefixes.push_back({"language_model.", ""});
+  }
+  NameRules rules;
+  rules.to_native =
+      KeyRewriter::Create({KeyRewriter::Prefix(std::move(prefixes))}).value();
+  return rules;
+}
+
+absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
+    const ModelConfig& config, const JsonFields& options) {
+  WINDLASS_ASSIGN_OR_RETURN(MoeOptions moe, ReadMoeOptions(config, options));
+  if (!options.Has("expert_layout")) moe.expert_layout = "fused";
+  moe.ep_shard = true;
+  WINDLASS_ASSIGN_OR_RETURN(const bool route, ReadRouteOption(options));
+  WINDLASS_ASSIGN_OR_RETURN(const auto architectures, config.Architectures());
+  WINDLASS_ASSIGN_OR_RETURN(
+      const bool text_only,
+      options.GetBoolOr("text_only",
+                        !architectures.empty() &&
+                            architectures.front() == kTextArchitecture));
+  WINDLASS_ASSIGN_OR_RETURN(LayoutChoice mtp_layout,
+                            MtpLayout(config, options));
+
+  ExpertNames decoder;
+  decoder.merged_at_end = true;
+  ExpertNames mtp = decoder;
+  mtp.hf = mtp.native = "mtp.layers.{l}.mlp.experts";
+  LayoutTable table;
+  table.Append(ExpertTable(moe, mtp, std::move(mtp_layout)))
+      .Else()
+      .Append(ExpertTable(moe, decoder))
+      .Append(ExpertLoraTable(moe, /*param_wrapper=*/true, decoder))
+      .Else()
+      .Append(ScaleDropTable())
+      .Else()
+      .Rename("{p*}mlp.shared_expert.{r*}", "{p*}mlp.shared_experts.{r*}")
+      .Append(QwenMtpTable());
+  return MakeLayoutAdapter({BlockFp8Table(moe, /*exact_scales=*/true),
+                            ModelRootTable({"mtp."}), FileNames(text_only),
+                            table, GatedDeltaNetRules(route)});
+}
+
+std::vector<AdapterOption> Options() {
+  std::vector<AdapterOption> options = NestedMoeAdapterOptions("fused");
+  options.push_back(
+      {kMtpLayout, "as they came",
+       "how MTP's experts are written: split, a tensor an expert, or grouped"});
+  options.push_back(RouteOption());
+  options.push_back({"text_only", "by the architecture",
+                     "the native model has no vision: the language model's "
+                     "names are read without that prefix"});
+  absl::c_sort(options, [](const AdapterOption& a, const AdapterOption& b) {
+    return a.name < b.name;
+  });
+  return options;
+}
+
+const AdapterRegistrar registrar({
+    /*name=*/"qwen3_5_moe",
+    /*framework=*/"automodel",
+    /*summary=*/"Qwen3.5 and Qwen3.6 mixtures of experts",
+    /*architectures=*/
+    {"Qwen3_5MoeForConditionalGeneration", kTextArchitecture},
+    /*model_types=*/{"qwen3_5_moe", "qwen3_5_moe_text"},
+    /*options=*/Options(),
+    &Create,
+    /*expert_parallel=*/true,
+    /*supports=*/nullptr,
+});
+
+}  // namespace
+}  // namespace windlass

@@ -13,7 +13,7 @@ namespace windlass {
 // Where an HF name starts with "model.", all others get it but "lm_head." and
 // what starts with one of `kept`: older files have "visual." beside "model.".
 // Native names stay as they are on the way to HF.
-LayoutTable ModelRootTable(const std::vector<std::string>& kept = {});
+LayoutTable ModelRootTable(std::vector<std::string> kept = {});
 
 // "thinker." before every HF name; of LoRA behind PEFT's "base_model.model.".
 LayoutTable ThinkerTable();

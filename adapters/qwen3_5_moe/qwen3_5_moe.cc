@@ -7,6 +7,7 @@
 // The reference: models/qwen3_5_moe/state_dict_adapter.py,
 // Qwen3_5MoeStateDictAdapter.
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -34,18 +35,20 @@ namespace {
 constexpr char kTextArchitecture[] = "Qwen3_5MoeForCausalLM";
 constexpr char kMtpLayout[] = "mtp_expert_hf_layout";
 
-bool IsMtpExpert(const NamedTensor& named) {
-  return absl::StartsWith(named.name, "mtp.layers.") &&
-         absl::StrContains(named.name, ".mlp.experts.");
-}
-
-// From a tensor an expert, native experts come to stand behind all others.
+// Experts that were read of a tensor an expert stand behind the rest of MTP.
 std::string MtpLayoutOf(const StateDict& native) {
-  const NamedTensor* last = nullptr;
-  for (const NamedTensor& named : native) last = &named;
-  return last != nullptr && IsMtpExpert(*last) && !IsMtpExpert(*native.begin())
-             ? "per_expert"
-             : "fused";
+  const auto expert = [](const NamedTensor& named) {
+    return absl::StartsWith(named.name, "mtp.layers.") &&
+           absl::StrContains(named.name, ".mlp.experts.");
+  };
+  const auto rest = [&expert](const NamedTensor& named) {
+    return absl::StartsWith(named.name, "mtp.") && !expert(named);
+  };
+  const auto first = std::find_if(native.begin(), native.end(), expert);
+  const bool split = first != native.end() &&
+                     std::any_of(native.begin(), first, rest) &&
+                     std::none_of(first, native.end(), rest);
+  return split ? "per_expert" : "fused";
 }
 
 absl::StatusOr<LayoutChoice> MtpLayout(const ModelConfig& config,

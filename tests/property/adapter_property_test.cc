@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/core/adapter_registry.h"
+#include "windlass/core/json_fields.h"
 #include "windlass/core/layout_table.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/tests/testing/layout_example.h"
@@ -34,6 +36,20 @@ std::string Config(std::mt19937* random) {
       pick(2, 7), R"(, "moe_intermediate_size": )", 2 * pick(1, 8), "}");
 }
 
+// Options under which a rank's share of the experts has a form of its own in
+// HF: fused experts are all or none.
+JsonFields Options(const AdapterInfo& info, bool shares) {
+  std::vector<std::string> fields;
+  for (const AdapterOption& option : info.options) {
+    if (!shares && option.name == "expert_layout") {
+      fields.push_back(R"("expert_layout": "per_expert")");
+    }
+  }
+  return JsonFields::Parse(absl::StrCat("{", absl::StrJoin(fields, ", "), "}"),
+                           "options")
+      .value();
+}
+
 class AdapterPropertyTest : public ::testing::TestWithParam<std::string> {
  protected:
   // Runs `check` over models of many sizes. Without `shares`, what no rank can
@@ -48,8 +64,9 @@ class AdapterPropertyTest : public ::testing::TestWithParam<std::string> {
       std::mt19937 random(seed);
       ASSERT_OK_AND_ASSIGN(const ModelConfig config,
                            ModelConfig::Parse(Config(&random)));
-      ASSERT_OK_AND_ASSIGN(const auto adapter,
-                           AdapterRegistry::Create(*info, config, {}));
+      ASSERT_OK_AND_ASSIGN(
+          const auto adapter,
+          AdapterRegistry::Create(*info, config, Options(*info, shares)));
       ASSERT_NE(adapter->stages(), nullptr);
       ASSERT_OK_AND_ASSIGN(StateDict hf,
                            ExampleHf(*adapter->stages(), shares, &random));

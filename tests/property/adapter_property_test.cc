@@ -36,13 +36,22 @@ std::string Config(std::mt19937* random) {
       pick(2, 7), R"(, "moe_intermediate_size": )", 2 * pick(1, 8), "}");
 }
 
-// Options under which a rank's share of the experts has a form of its own in
-// HF: fused experts are all or none.
+// Options under which everything can be given back, where an adapter has them.
 JsonFields Options(const AdapterInfo& info, bool shares) {
+  const struct {
+    const char* option;
+    const char* value;
+    bool always;
+  } kOptions[] = {
+      // Fused experts are all or none: a rank's share has no form in HF.
+      {"expert_layout", R"("per_expert")", false},
+  };
   std::vector<std::string> fields;
   for (const AdapterOption& option : info.options) {
-    if (!shares && option.name == "expert_layout") {
-      fields.push_back(R"("expert_layout": "per_expert")");
+    for (const auto& o : kOptions) {
+      if (option.name == o.option && (o.always || !shares)) {
+        fields.push_back(absl::StrCat("\"", o.option, "\": ", o.value));
+      }
     }
   }
   return JsonFields::Parse(absl::StrCat("{", absl::StrJoin(fields, ", "), "}"),

@@ -7,21 +7,16 @@
 // The reference: models/qwen3_5_moe/state_dict_adapter.py,
 // Qwen3_5MoeStateDictAdapter.
 
-#include <algorithm>
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_replace.h"
 #include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/gated_delta_net.h"
 #include "windlass/adapters/common/model_prefix.h"
 #include "windlass/adapters/common/moe_options.h"
+#include "windlass/adapters/qwen3_5_moe/mtp_layout.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/key_rewriter.h"
@@ -33,48 +28,7 @@ namespace windlass {
 namespace {
 
 constexpr char kTextArchitecture[] = "Qwen3_5MoeForCausalLM";
-constexpr char kMtpLayout[] = "mtp_expert_hf_layout";
-
-// Experts that were read of a tensor an expert stand behind the rest of MTP.
-std::string MtpLayoutOf(const StateDict& native) {
-  const auto expert = [](const NamedTensor& named) {
-    return absl::StartsWith(named.name, "mtp.layers.") &&
-           absl::StrContains(named.name, ".mlp.experts.");
-  };
-  const auto rest = [&expert](const NamedTensor& named) {
-    return absl::StartsWith(named.name, "mtp.") && !expert(named);
-  };
-  const auto first = std::find_if(native.begin(), native.end(), expert);
-  const bool split = first != native.end() &&
-                     std::any_of(native.begin(), first, rest) &&
-                     std::none_of(first, native.end(), rest);
-  return split ? "per_expert" : "fused";
-}
-
-absl::StatusOr<LayoutChoice> MtpLayout(const ModelConfig& config,
-                                       const JsonFields& options) {
-  LayoutChoice choice;
-  choice.name = kMtpLayout;
-  choice.on_export = "fused";
-  const JsonFields& fields =
-      options.Has(kMtpLayout) ? options : config.FieldsWith(kMtpLayout);
-  if (!fields.Has(kMtpLayout)) {
-    choice.detect_on_export = &MtpLayoutOf;
-    return choice;
-  }
-  WINDLASS_ASSIGN_OR_RETURN(const std::string word,
-                            fields.GetString(kMtpLayout));
-  // The reference's spellings.
-  const std::string layout =
-      absl::StrReplaceAll(absl::AsciiStrToLower(word), {{"_", "-"}});
-  if (layout == "split" || layout == "per-expert" ||
-      layout == "per-expert-safetensors") {
-    choice.on_export = "per_expert";
-  } else if (layout != "grouped" && layout != "group") {
-    return fields.WrongValue(kMtpLayout, "split or grouped");
-  }
-  return choice;
-}
+constexpr char kTextModelType[] = "qwen3_5_moe_text";
 
 // Names that only files have: a head within the model, and where the model is
 // text alone, the language model of the whole.
@@ -90,20 +44,26 @@ NameRules FileNames(bool text_only) {
   return rules;
 }
 
+absl::StatusOr<bool> ReadTextOnly(const ModelConfig& config,
+                                  const JsonFields& options) {
+  WINDLASS_ASSIGN_OR_RETURN(const auto architectures, config.Architectures());
+  WINDLASS_ASSIGN_OR_RETURN(const auto model_type, config.ModelType());
+  return options.GetBoolOr("text_only",
+                           architectures.empty()
+                               ? model_type == kTextModelType
+                               : architectures.front() == kTextArchitecture);
+}
+
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(MoeOptions moe, ReadMoeOptions(config, options));
   if (!options.Has("expert_layout")) moe.expert_layout = "fused";
   moe.ep_shard = true;
   WINDLASS_ASSIGN_OR_RETURN(const bool route, ReadRouteOption(options));
-  WINDLASS_ASSIGN_OR_RETURN(const auto architectures, config.Architectures());
-  WINDLASS_ASSIGN_OR_RETURN(
-      const bool text_only,
-      options.GetBoolOr("text_only",
-                        !architectures.empty() &&
-                            architectures.front() == kTextArchitecture));
+  WINDLASS_ASSIGN_OR_RETURN(const bool text_only,
+                            ReadTextOnly(config, options));
   WINDLASS_ASSIGN_OR_RETURN(LayoutChoice mtp_layout,
-                            MtpLayout(config, options));
+                            ReadMtpLayout(config, options));
 
   ExpertNames decoder;
   decoder.merged_at_end = true;
@@ -126,16 +86,11 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
 
 std::vector<AdapterOption> Options() {
   std::vector<AdapterOption> options = NestedMoeAdapterOptions("fused");
-  options.push_back(
-      {kMtpLayout, "as they came",
-       "how MTP's experts are written: split, a tensor an expert, or grouped"});
+  options.push_back(MtpLayoutOption());
   options.push_back(RouteOption());
   options.push_back({"text_only", "by the architecture",
                      "the native model has no vision: the language model's "
                      "names are read without that prefix"});
-  absl::c_sort(options, [](const AdapterOption& a, const AdapterOption& b) {
-    return a.name < b.name;
-  });
   return options;
 }
 
@@ -145,7 +100,7 @@ const AdapterRegistrar registrar({
     /*summary=*/"Qwen3.5 and Qwen3.6 mixtures of experts",
     /*architectures=*/
     {"Qwen3_5MoeForConditionalGeneration", kTextArchitecture},
-    /*model_types=*/{"qwen3_5_moe", "qwen3_5_moe_text"},
+    /*model_types=*/{"qwen3_5_moe", kTextModelType},
     /*options=*/Options(),
     &Create,
     /*expert_parallel=*/true,

@@ -21,6 +21,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsSupersetOf;
+using ::testing::Pair;
 
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 
@@ -221,12 +222,17 @@ TEST(Qwen3_5MoeTest, ATextModelReadsTheLanguageModelOfAWholeOne) {
   for (const auto& adapter :
        {std::shared_ptr<StateDictAdapter>(Make(kTextConfig)),
         std::shared_ptr<StateDictAdapter>(
-            Make(kConfig, R"({"text_only": true})"))}) {
+            Make(kConfig, R"({"text_only": true})")),
+        std::shared_ptr<StateDictAdapter>(
+            Make(R"({"model_type": "qwen3_5_moe_text", "num_experts": 2,
+                     "moe_intermediate_size": 4})"))}) {
     ASSERT_OK_AND_ASSIGN(const StateDict native,
                          adapter->FromHf(Dict(specs), {}));
     EXPECT_EQ(Names(native), expected);
     ASSERT_OK_AND_ASSIGN(const StateDict hf, adapter->ToHf(native, {}));
-    EXPECT_TRUE(hf.Contains("model.layers.0.linear_attn.A_log"));
+    EXPECT_THAT(
+        adapter->ForcedHfDtypeMapping(hf),
+        ElementsAre(Pair("model.layers.0.linear_attn.A_log", DType::kF32)));
   }
   ASSERT_OK_AND_ASSIGN(const StateDict whole, Make()->FromHf(Dict(specs), {}));
   EXPECT_TRUE(whole.Contains(absl::StrCat(kDecoder, "down_projs")));

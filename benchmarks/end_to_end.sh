@@ -139,6 +139,10 @@ echo "|---|---|---|"
 dry=(convert --to=native --dry_run "$in" "$out")
 alone "plan, 150,000 tensors in 160 shards" \
   "--headers qwen3_moe 150000t 160" "${dry[@]}"
+alone "plan, DeepSeek-V3 in FP8, 91,000 tensors" \
+  "--headers deepseek_v3 91000t 163" "${dry[@]}"
+alone "plan, Kimi-K2.5 in INT4, 207,000 tensors" \
+  "--headers kimi_k25_vl 207000t 64" "${dry[@]}"
 for tensors in 1000 10000 100000 1000000; do
   alone "plan, $tensors tensors in 16 shards" \
     "--headers qwen3_moe ${tensors}t 16" "${dry[@]}"

@@ -4,7 +4,7 @@
 //   make_checkpoint MODEL SIZE SHARDS FOLDER
 //   make_checkpoint --headers ...    sparse files: no data, real headers
 //
-// MODEL is qwen3_5, qwen3_5_bf16, qwen3_moe or deepseek_v3.
+// MODEL is qwen3_5, qwen3_5_bf16, qwen3_moe, deepseek_v3 or kimi_k25_vl.
 // SIZE is in MB of tensor data, or in tensors with a trailing "t" ("150000t").
 
 #include <fcntl.h>
@@ -74,27 +74,47 @@ std::vector<Spec> QwenLayer(int n, DType gates) {
   return specs;
 }
 
-std::vector<Spec> ExpertLayer(int n, int experts, int64_t intermediate,
-                              int64_t hidden, bool fp8) {
-  const std::string p = absl::StrCat("model.layers.", n, ".");
+enum class Packing { kNone, kFp8, kInt4 };
+
+// What a weight [rows, cols] is stored as.
+void AddWeight(const std::string& name, int64_t rows, int64_t cols,
+               Packing packing, std::vector<Spec>* specs) {
+  switch (packing) {
+    case Packing::kNone:
+      specs->push_back({name, DType::kBF16, {rows, cols}});
+      break;
+    case Packing::kFp8:
+      specs->push_back({name, DType::kF8E4M3, {rows, cols}});
+      specs->push_back({name + "_scale_inv",
+                        DType::kF32,
+                        {(rows + 127) / 128, (cols + 127) / 128}});
+      break;
+    case Packing::kInt4:
+      specs->push_back({name + "_packed", DType::kI32, {rows, cols / 8}});
+      specs->push_back({name + "_scale", DType::kBF16, {rows, cols / 32}});
+      specs->push_back({name + "_shape", DType::kI32, {2}});
+      break;
+  }
+}
+
+std::vector<Spec> ExpertLayer(const std::string& p, int experts,
+                              int64_t intermediate, int64_t hidden,
+                              Packing packing) {
   std::vector<Spec> specs = {
       {p + "input_layernorm.weight", DType::kBF16, {hidden}},
       {p + "mlp.gate.weight", DType::kBF16, {experts, hidden}}};
   for (int e = 0; e < experts; ++e) {
     for (const char* projection : {"gate_proj", "up_proj", "down_proj"}) {
-      Shape shape = {intermediate, hidden};
-      if (projection[0] == 'd') std::swap(shape[0], shape[1]);
-      const std::string name =
-          absl::StrCat(p, "mlp.experts.", e, ".", projection, ".weight");
-      specs.push_back({name, fp8 ? DType::kF8E4M3 : DType::kBF16, shape});
-      if (!fp8) continue;
-      specs.push_back({name + "_scale_inv",
-                       DType::kF32,
-                       {(shape[0] + 127) / 128, (shape[1] + 127) / 128}});
+      const bool down = projection[0] == 'd';
+      AddWeight(absl::StrCat(p, "mlp.experts.", e, ".", projection, ".weight"),
+                down ? hidden : intermediate, down ? intermediate : hidden,
+                packing, &specs);
     }
   }
   return specs;
 }
+
+std::string LayerPrefix(int n) { return absl::StrCat("model.layers.", n, "."); }
 
 bool FindModel(const std::string& name, Model* model) {
   if (name == "qwen3_5" || name == "qwen3_5_bf16") {
@@ -104,11 +124,25 @@ bool FindModel(const std::string& name, Model* model) {
   } else if (name == "qwen3_moe") {
     *model = {R"({"architectures": ["Qwen3MoeForCausalLM"],
  "num_experts": 128, "moe_intermediate_size": 768, "dtype": "bfloat16"})",
-              [](int n) { return ExpertLayer(n, 128, 768, 2048, false); }};
+              [](int n) {
+                return ExpertLayer(LayerPrefix(n), 128, 768, 2048,
+                                   Packing::kNone);
+              }};
   } else if (name == "deepseek_v3") {
     *model = {R"({"architectures": ["DeepseekV3ForCausalLM"],
  "n_routed_experts": 256, "moe_intermediate_size": 2048, "dtype": "bfloat16"})",
-              [](int n) { return ExpertLayer(n, 256, 2048, 7168, true); }};
+              [](int n) {
+                return ExpertLayer(LayerPrefix(n), 256, 2048, 7168,
+                                   Packing::kFp8);
+              }};
+  } else if (name == "kimi_k25_vl") {
+    *model = {R"({"architectures": ["KimiK25ForConditionalGeneration"],
+ "dtype": "bfloat16", "text_config": {
+  "n_routed_experts": 384, "moe_intermediate_size": 2048}})",
+              [](int n) {
+                return ExpertLayer("language_model." + LayerPrefix(n), 384,
+                                   2048, 7168, Packing::kInt4);
+              }};
   } else {
     return false;
   }
@@ -180,7 +214,7 @@ int Main(int argc, char** argv) {
   if (argc != 5 || !FindModel(argv[1], &model)) {
     std::fprintf(stderr,
                  "make_checkpoint [--headers] "
-                 "qwen3_5|qwen3_5_bf16|qwen3_moe|deepseek_v3 "
+                 "qwen3_5|qwen3_5_bf16|qwen3_moe|deepseek_v3|kimi_k25_vl "
                  "MB|TENSORSt SHARDS FOLDER\n");
     return 2;
   }

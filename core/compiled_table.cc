@@ -694,14 +694,13 @@ absl::StatusOr<std::unique_ptr<LayoutSink>> CompiledTable::Start(
   std::vector<bool> active;
   bool idle = !table_.experts().has_value();
   for (const CompiledRow& row : rows_) {
-    active.push_back(
-        absl::c_all_of(row.row.forms,
-                       [&](const auto& form) {
-                         return forms[form.first].empty() ||
-                                forms[form.first] == form.second;
-                       }) &&
-        !(row.unpacks && (run.to_hf || !HasPacked(*run.input, row))));
-    idle = idle && !active.back();
+    active.push_back(absl::c_all_of(row.row.forms, [&](const auto& form) {
+      return forms[form.first].empty() || forms[form.first] == form.second;
+    }));
+    // A row with nothing to do may still be an exception to others.
+    idle =
+        idle && (!active.back() ||
+                 (row.unpacks && (run.to_hf || !HasPacked(*run.input, row))));
   }
   if (idle) return nullptr;
   return std::make_unique<TableSink>(*this, run, std::move(prefix),
@@ -787,8 +786,7 @@ absl::Status TableSink::PushDecoded(const Found& found, LayoutItem& item) {
     name.clear();
     row.names.left[i].AppendName(found.captures, &name);
     const Tensor* tensor = FindInput(name);
-    if (tensor == nullptr) break;
-    Take(*tensor, item.origin);
+    if (tensor != nullptr) Take(*tensor, item.origin);
   }
   if (!row.keeps_name) return Forward(row, found.captures, item.origin);
   for (const LayoutOp& op : row.before) {
@@ -802,9 +800,11 @@ bool TableSink::HasCompanions(const CompiledRow& row) {
   std::optional<bool>& has = companions_[&row - table_.rows().data()];
   if (!has.has_value()) {
     // One look at all names spares one for each tensor.
-    const absl::string_view tail = row.names.left[1].tail();
-    has = absl::c_any_of(*run_.input, [tail](const NamedTensor& named) {
-      return absl::EndsWith(named.name, tail);
+    has = absl::c_any_of(*run_.input, [&row](const NamedTensor& named) {
+      return std::any_of(row.names.left.begin() + 1, row.names.left.end(),
+                         [&named](const NamePattern& companion) {
+                           return absl::EndsWith(named.name, companion.tail());
+                         });
     });
   }
   return *has;

@@ -99,6 +99,10 @@ absl::Status CheckNotPacked(const Tensor& tensor) {
                    " without a scale, expected a dtype of 16 bits or more"));
 }
 
+int64_t Blocks(int64_t extent, int64_t block) {
+  return extent / block + (extent % block != 0 ? 1 : 0);
+}
+
 // The scales that the codes have blocks for: some files have more.
 absl::StatusOr<Tensor> Trim(const Tensor& scales, const Tensor& codes,
                             const PackedFormat& format) {
@@ -111,7 +115,7 @@ absl::StatusOr<Tensor> Trim(const Tensor& scales, const Tensor& codes,
   for (int dim = codes.rank() - rank; dim < codes.rank(); ++dim) {
     const int64_t size = format.block[dim - codes.rank() + rank];
     if (size == kWholeDimension) continue;
-    const int64_t blocks = (codes.shape()[dim] + size - 1) / size;
+    const int64_t blocks = Blocks(codes.shape()[dim], size);
     if (blocks >= scales.shape()[dim]) continue;
     WINDLASS_ASSIGN_OR_RETURN(trimmed, Slice(trimmed, dim, 0, blocks));
   }
@@ -356,6 +360,46 @@ LayoutOp Dequantize(PackedFormat format, DType dtype, bool exact_scales) {
     return absl::OkStatus();
   };
   op.backward = &Nothing;
+  return op;
+}
+
+LayoutOp Dequantize(PackedFormat floats, PackedFormat packed, DType dtype) {
+  LayoutOp op = Dequantize(std::move(floats), dtype);
+  op.forward = [of_floats = op.forward,
+                of_packed = Dequantize(std::move(packed), dtype).forward](
+                   const LayoutContext& context,
+                   std::vector<Tensor>* tensors) -> absl::Status {
+    const Tensor& codes = tensors->front();
+    const int bits = DTypeBits(codes.dtype());
+    if (bits > 8 || (bits == 8 && IsFloat(codes.dtype()))) {
+      return of_floats(context, tensors);
+    }
+    if (tensors->size() > 1) return of_packed(context, tensors);
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", codes.ToString(), " without a scale, expected one"));
+  };
+  return op;
+}
+
+LayoutOp CastFp8(DType dtype, int64_t block) {
+  LayoutOp op = Dequantize(BlockFormat(block), dtype);
+  op.name = "cast FP8";
+  op.unpacks = false;
+  op.backward = [block](const LayoutContext&,
+                        std::vector<Tensor>* tensors) -> absl::Status {
+    const Tensor values = tensors->front();
+    if (values.rank() != 2 || !IsFloat(values.dtype())) {
+      return absl::OkStatus();
+    }
+    WINDLASS_ASSIGN_OR_RETURN(tensors->front(), CastToFp8(values));
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor scales,
+                              Fill(DType::kF32,
+                                   {Blocks(values.shape()[0], block),
+                                    Blocks(values.shape()[1], block)},
+                                   1));
+    tensors->push_back(scales);
+    return absl::OkStatus();
+  };
   return op;
 }
 

@@ -133,6 +133,16 @@ LayoutOp Interleave(int dim);
 LayoutOp Dequantize(PackedFormat format, DType dtype,
                     bool exact_scales = false);
 
+// The same of files that have both: of codes that are floats of whole bytes,
+// and of those that are `packed` in anything else, which are refused without a
+// scale.
+LayoutOp Dequantize(PackedFormat floats, PackedFormat packed, DType dtype);
+
+// As Dequantize in blocks of `block` x `block`; back, a matrix is rounded to
+// F8_E4M3 and gets a scale of 1 for each block, in F32. What is no matrix of
+// floats stays as it is.
+LayoutOp CastFp8(DType dtype, int64_t block = 128);
+
 // Forward alone: any function of the tensors.
 LayoutOp OneWay(std::string name, int takes, int gives,
                 LayoutOp::Function forward, LayoutOp::Function backward);

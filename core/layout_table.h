@@ -84,7 +84,8 @@ class LayoutTable {
   // As Map, of one HF tensor and others that may lie beside it: a scale for
   // instance. The operations are given those that the file has. A companion
   // whose tensor is missing goes on under its own name. In a first stage only.
-  // To HF the tensor alone is written.
+  // To HF the tensor alone is written, or as many companions as operations give
+  // beside it.
   LayoutTable& Decode(std::string hf, std::vector<std::string> companions,
                       std::string native, std::vector<LayoutOp> ops);
 

@@ -110,6 +110,31 @@ class CastSource : public OneInputSource {
   const DType to_;
 };
 
+// Codes of F8_E4M3 that all have to be numbers.
+class NumbersSource : public OneInputSource {
+ public:
+  using OneInputSource::OneInputSource;
+
+  absl::Status Read(const Region& region, char* to,
+                    int64_t to_stride) const override {
+    WINDLASS_RETURN_IF_ERROR(inner().Read(region, to, to_stride));
+    for (int64_t row = 0; row < region.rows; ++row) {
+      const char* const codes = to + row * to_stride;
+      if (std::any_of(codes, codes + region.row_bytes,
+                      [](char code) { return (code & 0x7F) == 0x7F; })) {
+        return absl::InvalidArgumentError(
+            "CastToFp8: found an element that is NaN or above 464, expected "
+            "numbers that F8_E4M3 has");
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  int64_t PieceEnd(int64_t offset) const override {
+    return inner().PieceEnd(offset);
+  }
+};
+
 // [batch, m, n] to [batch, n, m]; an output row holds m elements.
 class TransposeSource : public OneInputSource {
  public:
@@ -393,6 +418,12 @@ absl::StatusOr<Tensor> Cast(const Tensor& tensor, DType dtype) {
   }
   return Tensor(dtype, tensor.shape(),
                 std::make_shared<CastSource>(tensor, dtype));
+}
+
+absl::StatusOr<Tensor> CastToFp8(const Tensor& tensor) {
+  WINDLASS_ASSIGN_OR_RETURN(const Tensor codes, Cast(tensor, DType::kF8E4M3));
+  return Tensor(codes.dtype(), codes.shape(),
+                std::make_shared<NumbersSource>(codes.source()));
 }
 
 absl::StatusOr<Tensor> Reshape(const Tensor& tensor, Shape shape) {

@@ -25,6 +25,10 @@ namespace windlass {
 // whole bytes; the same dtype gives the same tensor back, whatever it is.
 absl::StatusOr<Tensor> Cast(const Tensor& tensor, DType dtype);
 
+// Cast to F8_E4M3 of what has no scale: reading fails with InvalidArgument
+// where an element is NaN or above 464, the largest that has a code.
+absl::StatusOr<Tensor> CastToFp8(const Tensor& tensor);
+
 // The same bytes under another shape of as many elements.
 absl::StatusOr<Tensor> Reshape(const Tensor& tensor, Shape shape);
 

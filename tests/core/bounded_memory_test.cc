@@ -102,6 +102,7 @@ std::vector<Named> Operations(int64_t m, int64_t n) {
           {"pad", Pad(turned, 1, m + 100).value()},
           {"fill", Fill(DType::kBF16, {m, n}, 1).value()},
           {"cast", f32},
+          {"FP8 of a transpose", CastToFp8(turned).value()},
           {"transpose", turned},
           {"transpose of a cast", turned_f32},
           {"cast of a transpose", Cast(turned, DType::kF32).value()},

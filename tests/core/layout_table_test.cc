@@ -256,6 +256,57 @@ TEST(LayoutTableTest, AnEpShardHasItsShareOfEachExpert) {
   ExpectRoundTrip(*adapter, hf, {"x"});
 }
 
+TEST(LayoutTableTest, CastsToFp8WithAScaleOfOneForEachBlock) {
+  LayoutTable table;
+  table.Decode("{n*}weight", {"{n*}scale"}, "{n*}weight",
+               {layout::CastFp8(DType::kF32, 4)});
+  const auto adapter = Make({table});
+  const StateDict native =
+      Dict({{"a.weight", {5, 9}}, {"vector.weight", {5}}, {"other", {2, 2}}});
+  ASSERT_OK_AND_ASSIGN(const StateDict hf, adapter->ToHf(native, {}));
+  EXPECT_THAT(Names(hf),
+              ElementsAre("a.weight", "a.scale", "vector.weight", "other"));
+  ASSERT_OK_AND_ASSIGN(const Tensor codes,
+                       Cast(*native.Find("a.weight"), DType::kF8E4M3));
+  EXPECT_EQ(ReadAll(*hf.Find("a.weight")).value(), ReadAll(codes).value());
+  EXPECT_EQ(hf.Find("a.weight")->dtype(), DType::kF8E4M3);
+  ASSERT_OK_AND_ASSIGN(const Tensor ones, Fill(DType::kF32, {2, 3}, 1));
+  EXPECT_EQ(hf.Find("a.scale")->ToString(), ones.ToString());
+  EXPECT_EQ(ReadAll(*hf.Find("a.scale")).value(), ReadAll(ones).value());
+  EXPECT_EQ(hf.Find("vector.weight")->dtype(), DType::kBF16);
+  ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->FromHf(hf, {}));
+  ASSERT_OK_AND_ASSIGN(const Tensor values, Cast(codes, DType::kF32));
+  EXPECT_EQ(ReadAll(*back.Find("a.weight")).value(), ReadAll(values).value());
+}
+
+TEST(LayoutTableTest, AnExceptionWithNothingToDoIsOneAllTheSame) {
+  LayoutTable table;
+  table
+      .Decode("{n*}gate.weight", {"{n*}gate.scale"}, "{n*}gate.weight",
+              {layout::Dequantize(BlockFormat(), DType::kBF16)})
+      .Else()
+      .Decode("{n*}weight", {"{n*}scale"}, "{n*}weight",
+              {layout::CastFp8(DType::kBF16)});
+  const StateDict native = Dict({{"a.gate.weight", {2, 2}}});
+  ASSERT_OK_AND_ASSIGN(const StateDict hf, Make({table})->ToHf(native, {}));
+  EXPECT_EQ(Difference(hf, native), "");
+}
+
+TEST(LayoutTableTest, TakesTheCompanionsThatAFileHas) {
+  LayoutTable table;
+  table.Decode("{n*}weight", {"{n*}scale", "{n*}weight_scale"}, "{n*}weight",
+               {layout::Dequantize(BlockFormat(), MxFp4Format(), DType::kF32)});
+  StateDict hf;
+  ASSERT_OK(hf.Insert("a.weight", Random({2, 2}, DType::kF8E4M3)));
+  ASSERT_OK(hf.Insert("a.weight_scale", Random({1, 1}, DType::kF32)));
+  ASSERT_OK(hf.Insert("b.weight", Random({2, 16}, DType::kU8)));
+  ASSERT_OK(hf.Insert("b.weight_scale", Random({2, 1}, DType::kU8)));
+  ASSERT_OK_AND_ASSIGN(const StateDict native, Make({table})->FromHf(hf, {}));
+  EXPECT_THAT(Names(native), ElementsAre("a.weight", "b.weight"));
+  EXPECT_EQ(native.Find("a.weight")->ToString(), "F32 [2, 2]");
+  EXPECT_EQ(native.Find("b.weight")->ToString(), "F32 [2, 32]");
+}
+
 TEST(LayoutTableTest, NativeTensorsAtTheEndStandByBlocksAndRows) {
   LayoutTable table;
   table.Rename("{l}.a", "{l}.x").AtEnd().Rename("{l}.b", "{l}.y").AtEnd();

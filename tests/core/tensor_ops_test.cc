@@ -1,5 +1,6 @@
 #include "windlass/core/tensor_ops.h"
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -75,6 +76,55 @@ TEST_F(TensorOpsTest, CastConvertsEveryElement) {
       EXPECT_EQ(Bytes(out), expected);
       if (from != to) ExpectRegionsAgree(out, &random_);
     }
+  }
+}
+
+// The nearest code, the even one of two, by trying all of them.
+uint8_t NearestE4M3(float value) {
+  int best = 0;
+  double best_distance = HUGE_VAL;
+  for (int code = 0; code < 0x7F; ++code) {
+    const int exponent = code >> 3, mantissa = code & 7;
+    const double magnitude = exponent == 0
+                                 ? std::ldexp(mantissa, -9)
+                                 : std::ldexp(8 + mantissa, exponent - 10);
+    const double distance = std::fabs(std::fabs(double{value}) - magnitude);
+    if (distance < best_distance ||
+        (distance == best_distance && code % 2 == 0)) {
+      best = code;
+      best_distance = distance;
+    }
+  }
+  return static_cast<uint8_t>(best | (std::signbit(value) ? 0x80 : 0));
+}
+
+TEST_F(TensorOpsTest, CastToFp8RoundsToTheNearestCode) {
+  std::vector<float> values = {0.0f,   -0.0f,   448.0f,   -464.0f,
+                               0x1p-9, 0x1p-10, 0x1.8p-9, 0x1.1p3};
+  for (int i = 0; i < 500; ++i) {
+    values.push_back(std::ldexp(static_cast<float>(random_() % 2001) - 1000.0f,
+                                -static_cast<int>(random_() % 14) - 2));
+  }
+  std::vector<uint8_t> expected;
+  for (float value : values) expected.push_back(NearestE4M3(value));
+  const Shape shape = {2, static_cast<int64_t>(values.size() / 2)};
+  ASSERT_OK_AND_ASSIGN(const Tensor codes,
+                       CastToFp8(MakeTensor(DType::kF32, shape, values)));
+  EXPECT_EQ(codes.dtype(), DType::kF8E4M3);
+  EXPECT_EQ(codes.shape(), shape);
+  EXPECT_EQ(ReadAll(codes).value(),
+            std::string(expected.begin(), expected.end()));
+  ExpectRegionsAgree(codes, &random_);
+}
+
+TEST_F(TensorOpsTest, CastToFp8RefusesWhatHasNoCode) {
+  for (float bad : {464.5f, -1e4f, HUGE_VALF, std::nanf("")}) {
+    ASSERT_OK_AND_ASSIGN(
+        const Tensor codes,
+        CastToFp8(MakeTensor(DType::kF32, {2}, std::vector<float>{1, bad})));
+    EXPECT_THAT(ReadAll(codes), StatusIs(absl::StatusCode::kInvalidArgument,
+                                         HasSubstr("above 464")))
+        << bad;
   }
 }
 

@@ -32,7 +32,9 @@ std::string Config(std::mt19937* random) {
     return std::uniform_int_distribution<int>(low, high)(*random);
   };
   return absl::StrCat(
-      R"({"dtype": "bfloat16", "tie_word_embeddings": true, "num_experts": )",
+      R"({"dtype": "bfloat16", "tie_word_embeddings": true,
+          "num_hidden_layers": 9, "num_nextn_predict_layers": 2,
+          "num_experts": )",
       pick(2, 7), R"(, "moe_intermediate_size": )", 2 * pick(1, 8), "}");
 }
 
@@ -43,6 +45,7 @@ JsonFields Options(const AdapterInfo& info, bool shares) {
     const char* value;
     bool always;
   } kOptions[] = {
+      {"export_fp8", "false", true},
       // Fused experts are all or none: a rank's share has no form in HF.
       {"expert_layout", R"("per_expert")", false},
   };

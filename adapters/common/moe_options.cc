@@ -56,7 +56,8 @@ absl::StatusOr<std::string> ReadWord(const JsonFields& options,
   return options.WrongValue(option, absl::StrJoin(words, " or "));
 }
 
-// Which layers are mixtures, as DeepSeek's configs and as Qwen's say it.
+// Which layers are mixtures, as DeepSeek's configs, those of transformers 5,
+// and Qwen's say it.
 absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
     const ModelConfig& config) {
   if (!config.Has("num_hidden_layers")) return std::function<bool(int64_t)>();

@@ -78,6 +78,15 @@ absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
              layer % every == 0;
     };
   }
+  if (config.Has("mlp_layer_types")) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        const std::vector<std::string> types,
+        config.FieldsWith("mlp_layer_types").GetStrings("mlp_layer_types"));
+    return [=](int64_t layer) {
+      return layer < static_cast<int64_t>(types.size()) &&
+             types[layer] == "sparse";
+    };
+  }
   if (config.Has("decoder_sparse_step")) {
     WINDLASS_ASSIGN_OR_RETURN(const int64_t step,
                               integer("decoder_sparse_step"));

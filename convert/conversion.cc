@@ -293,8 +293,7 @@ absl::StatusOr<std::vector<Loss>> Conversion::Losses() const {
   const Layout from = to_ == Layout::kHf ? Layout::kNative : Layout::kHf;
   const absl::StatusOr<StateDict> back = Apply(from, output_);
   if (!back.ok()) return Annotate(back.status(), "on the way back");
-  std::vector<std::string> dropped = report_.summary.dropped;
-  return FindLosses(tensors(), *back, dropped);
+  return FindLosses(tensors(), output_, report_.summary, *back);
 }
 
 absl::Status Conversion::Check() {

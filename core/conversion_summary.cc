@@ -165,6 +165,18 @@ bool IsPacking(const NamedTensor& named) {
          absl::StrContains(named.name, "scale");
 }
 
+// Codes and scales that come back, but not as those that they were.
+bool IsComputedAnew(const Tensor& tensor, const Tensor& back) {
+  if (back.bytes() == 0 || back.source()->Verbatim().has_value()) return false;
+  if (DTypeBits(tensor.dtype()) <= 8 || !IsFloat(tensor.dtype())) return true;
+  bool constant = true;
+  back.source()->VisitInputs([&constant](const Extent&) {
+    constant = false;
+    return false;
+  });
+  return constant;
+}
+
 // Why `named` is not what it was; null where it is.
 const char* LossOf(const NamedTensor& named, const StateDict& back) {
   const Tensor* tensor = back.Find(named.name);
@@ -174,19 +186,52 @@ const char* LossOf(const NamedTensor& named, const StateDict& back) {
   if (tensor->dtype() != named.tensor.dtype()) {
     return DTypeBits(named.tensor.dtype()) <= 8 ? "dequantised" : "cast";
   }
-  return tensor->shape() == named.tensor.shape() ? nullptr : "stored otherwise";
+  if (tensor->shape() != named.tensor.shape()) return "stored otherwise";
+  return IsComputedAnew(named.tensor, *tensor) ? "dequantised" : nullptr;
+}
+
+bool Rounds(DType from, DType to) {
+  return IsFloat(from) && from != to &&
+         (!IsFloat(to) || DTypeBits(to) <= DTypeBits(from));
+}
+
+// Inputs whose values an output does not have all of.
+absl::flat_hash_set<const NamedTensor*> FindRounded(
+    const StateDict& in, const StateDict& out,
+    const ConversionSummary& summary) {
+  absl::flat_hash_set<const NamedTensor*> rounded;
+  if (absl::c_none_of(summary.casts, [](const DTypeCast& cast) {
+        return Rounds(cast.from, cast.to);
+      })) {
+    return rounded;
+  }
+  InputIndex inputs(in);
+  for (const NamedTensor& named : out) {
+    named.tensor.source()->VisitInputs([&](const Extent& extent) {
+      const NamedTensor* used = inputs.Use(extent, named.name);
+      if (used != nullptr &&
+          Rounds(used->tensor.dtype(), named.tensor.dtype())) {
+        rounded.insert(used);
+      }
+      return true;
+    });
+  }
+  return rounded;
 }
 
 }  // namespace
 
-std::vector<Loss> FindLosses(const StateDict& in, const StateDict& back,
-                             const std::vector<std::string>& dropped) {
+std::vector<Loss> FindLosses(const StateDict& in, const StateDict& out,
+                             const ConversionSummary& summary,
+                             const StateDict& back) {
   Losses losses;
-  const absl::flat_hash_set<absl::string_view> gone(dropped.begin(),
-                                                    dropped.end());
+  const absl::flat_hash_set<absl::string_view> gone(summary.dropped.begin(),
+                                                    summary.dropped.end());
+  const auto rounded = FindRounded(in, out, summary);
   for (const NamedTensor& named : in) {
     const char* reason =
         gone.contains(named.name) ? "dropped" : LossOf(named, back);
+    if (reason == nullptr && rounded.contains(&named)) reason = "cast";
     if (reason != nullptr) losses.Add(reason, named.name);
   }
   std::optional<InputIndex> inputs;

@@ -49,11 +49,13 @@ struct Loss {
   std::vector<std::string> names;
 };
 
-// What is lost or added on the way from `in` to the other layout and to `back`
-// again; empty where all names, dtypes and shapes are the same. `dropped` is
-// the summary's. Reads no bytes.
-std::vector<Loss> FindLosses(const StateDict& in, const StateDict& back,
-                             const std::vector<std::string>& dropped);
+// What is lost or added on the way from `in` to `out` in the other layout and
+// to `back` again; empty where all names, dtypes and shapes are the same and
+// nothing is rounded in between. `summary` is that of `in` and `out`. Reads no
+// bytes.
+std::vector<Loss> FindLosses(const StateDict& in, const StateDict& out,
+                             const ConversionSummary& summary,
+                             const StateDict& back);
 
 // "reversible", or "not reversible: 3 tensors cast ("a", "b", "c")".
 std::string DescribeLosses(const std::vector<Loss>& losses);

@@ -67,15 +67,46 @@ TEST(FindLossesTest, SaysWhatTheWayBackDoesNotGive) {
   ASSERT_OK_AND_ASSIGN(const Tensor stacked, Stack(experts));
   ASSERT_OK(back.Insert("e", stacked));
   ASSERT_OK(back.Insert("w", *Cast(*in.Find("w"), DType::kBF16)));
-  const std::vector<Loss> losses =
-      FindLosses(in, back, {"p", "q", "r", "s", "t", "u"});
+  ConversionSummary summary;
+  summary.dropped = {"p", "q", "r", "s", "t", "u"};
+  const std::vector<Loss> losses = FindLosses(in, back, summary, back);
   EXPECT_EQ(DescribeLosses(losses),
             "not reversible: 1 tensor cast (\"rounded\"), "
             "2 tensors stored otherwise (\"e.0\", \"e.1\"), "
             "2 tensors dequantised (\"w\", \"w_scale_inv\"), "
             "6 tensors dropped (\"p\", \"q\", \"r\", \"s\", \"t\", ...), "
             "1 tensor synthesised (\"lm_head\")");
-  EXPECT_EQ(DescribeLosses(FindLosses(in, in, {})), "reversible");
+  EXPECT_EQ(DescribeLosses(FindLosses(in, in, {}, in)), "reversible");
+}
+
+TEST(FindLossesTest, SeesWhatIsRoundedOnTheWayThoughNothingElseChanges) {
+  const auto file = std::make_shared<MemorySource>(std::string(64, 'x'));
+  const auto tensor = [&](DType dtype, int64_t offset) {
+    const int64_t size = *ByteSize(dtype, {4});
+    return *Tensor::FromExtent(dtype, {4}, Extent{file, offset, size});
+  };
+  StateDict native, hf;
+  ASSERT_OK(native.Insert("w", tensor(DType::kBF16, 0)));
+  ASSERT_OK(native.Insert("kept", tensor(DType::kBF16, 8)));
+  ASSERT_OK(hf.Insert("w", *Cast(*native.Find("w"), DType::kF8E4M3)));
+  ASSERT_OK(hf.Insert("w_scale_inv", *Fill(DType::kF32, {1}, 1)));
+  ASSERT_OK(hf.Insert("kept", *native.Find("kept")));
+  StateDict back;
+  ASSERT_OK(back.Insert("w", *Cast(*hf.Find("w"), DType::kBF16)));
+  ASSERT_OK(back.Insert("kept", *native.Find("kept")));
+  EXPECT_EQ(DescribeLosses(FindLosses(native, hf, Summarize(native, hf), back)),
+            "not reversible: 1 tensor cast (\"w\")");
+
+  StateDict codes, values, codes_again;
+  ASSERT_OK(codes.Insert("w", tensor(DType::kF8E4M3, 0)));
+  ASSERT_OK(codes.Insert("w_scale_inv", tensor(DType::kF32, 16)));
+  ASSERT_OK(values.Insert("w", *Cast(*codes.Find("w"), DType::kBF16)));
+  ASSERT_OK(codes_again.Insert("w", *Cast(*values.Find("w"), DType::kF8E4M3)));
+  ASSERT_OK(codes_again.Insert("w_scale_inv", *Fill(DType::kF32, {4}, 1)));
+  ConversionSummary summary = Summarize(codes, values);
+  summary.dropped.clear();  // the scale is part of what Cast stands for here
+  EXPECT_EQ(DescribeLosses(FindLosses(codes, values, summary, codes_again)),
+            "not reversible: 2 tensors dequantised (\"w\", \"w_scale_inv\")");
 }
 
 }  // namespace

@@ -383,7 +383,7 @@ LayoutOp Dequantize(PackedFormat floats, PackedFormat packed, DType dtype) {
 
 LayoutOp CastFp8(DType dtype, int64_t block) {
   LayoutOp op = Dequantize(BlockFormat(block), dtype);
-  op.name = "cast FP8";
+  op.name = "dequantize (back: cast F8_E4M3)";
   op.unpacks = false;
   op.backward = [block](const LayoutContext&,
                         std::vector<Tensor>* tensors) -> absl::Status {

@@ -119,6 +119,9 @@ const AdapterRegistrar registrar({
     &Create,
     /*expert_parallel=*/true,
     /*supports=*/nullptr,
+    /*example_config=*/
+    R"({"dtype": "bfloat16", "n_routed_experts": 4, "moe_intermediate_size": 8,
+        "num_key_value_heads": 2, "head_dim": 8})",
 });
 
 }  // namespace

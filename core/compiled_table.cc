@@ -1159,8 +1159,10 @@ void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
 }
 
 // Whether the layer is of those that mixtures are among: an encoder's layers
-// have numbers, too.
+// have numbers, too, and those for predicting more tokens (MTP) may have their
+// own.
 bool TableSink::MayHaveRouter(const std::string& layer) const {
+  if (HasSegment(layer, "mtp")) return false;
   if (table_.router() == nullptr) return true;
   NameCaptures captures;
   return table_.router()->Match(

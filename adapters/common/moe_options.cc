@@ -56,8 +56,8 @@ absl::StatusOr<std::string> ReadWord(const JsonFields& options,
   return options.WrongValue(option, absl::StrJoin(words, " or "));
 }
 
-// Which layers are mixtures, as DeepSeek's configs, those of transformers 5,
-// and Qwen's say it.
+// Which layers are mixtures, as MiMo's configs, DeepSeek's, those of
+// transformers 5, and Qwen's say it.
 absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
     const ModelConfig& config) {
   if (!config.Has("num_hidden_layers")) return std::function<bool(int64_t)>();
@@ -66,6 +66,13 @@ absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
   auto integer = [&config](const char* field) {
     return config.FieldsWith(field).GetInt(field);
   };
+  const auto listed =
+      config.FieldsWith("moe_layer_freq").GetInts("moe_layer_freq");
+  if (listed.ok()) {
+    return [layers = *listed](int64_t layer) {
+      return layer < static_cast<int64_t>(layers.size()) && layers[layer] != 0;
+    };
+  }
   if (config.Has("first_k_dense_replace")) {
     WINDLASS_ASSIGN_OR_RETURN(const int64_t first,
                               integer("first_k_dense_replace"));

@@ -674,6 +674,7 @@ TEST(MoeOptionsTest, KnowsWhichLayersTheConfigSaysToBeMixtures) {
   EXPECT_EQ(sparse(R"("first_k_dense_replace": 2)"), "2345");
   EXPECT_EQ(sparse(R"("first_k_dense_replace": 0, "moe_layer_freq": 2)"),
             "024");
+  EXPECT_EQ(sparse(R"("moe_layer_freq": [0, 1, 0, 1])"), "13");
   EXPECT_EQ(sparse(R"("mlp_layer_types": ["dense", "sparse", "sparse"])"),
             "12");
   EXPECT_EQ(sparse(R"("decoder_sparse_step": 2)"), "135");

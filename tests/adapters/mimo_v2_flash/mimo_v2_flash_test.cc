@@ -31,7 +31,8 @@ class MiMoTest : public ::testing::Test {
                *info,
                ModelConfig::Parse(
                    R"({"n_routed_experts": 2, "moe_intermediate_size": 4,
-                       "num_key_value_heads": 4, "head_dim": 192})")
+                       "num_key_value_heads": 4, "head_dim": 192,
+                       "num_hidden_layers": 3, "moe_layer_freq": [0, 1, 1]})")
                    .value(),
                JsonFields::Parse(options, "options").value())
         .value();
@@ -66,6 +67,18 @@ TEST_F(MiMoTest, KeepsTheDTypeWhereAsked) {
   ASSERT_OK_AND_ASSIGN(const StateDict hf,
                        Adapter(R"({"export_fp8": false})")->ToHf(native, {}));
   EXPECT_EQ(Difference(hf, native), "");
+}
+
+TEST_F(MiMoTest, KnowsWhichLayersAreMixtures) {
+  // Layers for predicting more tokens are dense and have numbers of their own.
+  for (const char* name : {"model.layers.0.input_layernorm.weight",
+                           "model.mtp.layers.1.input_layernorm.weight"}) {
+    EXPECT_OK(Adapter()->FromHf(One(name, {4}), {}));
+  }
+  EXPECT_THAT(
+      Adapter()->FromHf(One("model.layers.1.input_layernorm.weight", {4}), {}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               ::testing::HasSubstr("model.layers.1.")));
 }
 
 TEST_F(MiMoTest, LeavesLoraAsItIs) {

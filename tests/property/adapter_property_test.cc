@@ -204,6 +204,33 @@ TEST_P(AdapterPropertyTest, RanksTogetherHoldExactlyTheWhole) {
       /*shares=*/false);
 }
 
+TEST_P(AdapterPropertyTest, EpShardsTogetherHoldExactlyTheWhole) {
+  constexpr int kSize = 2;
+  ForEachModel([](const StateDictAdapter& adapter, const StateDict& hf,
+                  const StateDict& native) {
+    std::vector<StateDict> shards;
+    for (int rank = 0; rank < kSize; ++rank) {
+      FromHfOptions options;
+      options.device_mesh.ep_shard_size = kSize;
+      options.device_mesh.ep_shard_rank = rank;
+      ASSERT_OK_AND_ASSIGN(StateDict shard, adapter.FromHf(hf, options));
+      ASSERT_EQ(Names(shard), Names(native));
+      shards.push_back(std::move(shard));
+    }
+    StateDict joined;
+    for (const auto& [name, tensor] : native) {
+      std::vector<Tensor> parts;
+      for (const StateDict& shard : shards) parts.push_back(*shard.Find(name));
+      // What no shard has a share of, all of them have.
+      ASSERT_OK_AND_ASSIGN(Tensor whole, parts[0].shape() == tensor.shape()
+                                             ? absl::StatusOr<Tensor>(parts[1])
+                                             : Concat(parts, 1));
+      ASSERT_OK(joined.Insert(name, std::move(whole)));
+    }
+    EXPECT_EQ(Difference(joined, native), "");
+  });
+}
+
 std::vector<std::string> AllNames() {
   std::vector<std::string> names;
   for (const AdapterInfo* info : AdapterRegistry::All()) {

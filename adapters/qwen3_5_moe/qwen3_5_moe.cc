@@ -105,6 +105,9 @@ const AdapterRegistrar registrar({
     &Create,
     /*expert_parallel=*/true,
     /*supports=*/nullptr,
+    /*example_config=*/
+    R"({"dtype": "bfloat16", "text_config": {
+          "num_experts": 4, "moe_intermediate_size": 8}})",
 });
 
 }  // namespace

@@ -79,6 +79,9 @@ const AdapterRegistrar registrar({
     &Create,
     /*expert_parallel=*/true,
     /*supports=*/nullptr,
+    /*example_config=*/
+    R"({"dtype": "bfloat16", "thinker_config": {"text_config": {
+          "num_experts": 4, "moe_intermediate_size": 8}}})",
 });
 
 }  // namespace

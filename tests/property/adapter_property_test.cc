@@ -14,8 +14,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/core/adapter_registry.h"
+#include "windlass/core/json.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/layout_table.h"
+#include "windlass/core/model_config.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/tests/testing/layout_example.h"
 #include "windlass/tests/testing/status_matchers.h"
@@ -26,16 +28,29 @@ namespace {
 
 constexpr int kSeeds = 15;
 
-// What adapters ask a config for; each takes what it knows.
-std::string Config(std::mt19937* random) {
+// Sets numbers and sizes of experts wherever the config has them.
+void SetExperts(int experts, int intermediate, Json* config) {
+  for (const auto& [field, value] : config->items()) {
+    if (value.is_object()) SetExperts(experts, intermediate, &value);
+    for (const char* name : {"num_experts", "num_local_experts",
+                             "n_routed_experts", "moe_num_experts"}) {
+      if (field == name) value = experts;
+    }
+    for (const char* name : {"moe_intermediate_size", "intermediate_size"}) {
+      if (field == name) value = intermediate;
+    }
+  }
+}
+
+// The adapter's example with other experts.
+ModelConfig Config(const AdapterInfo& info, std::mt19937* random) {
   auto pick = [random](int low, int high) {
     return std::uniform_int_distribution<int>(low, high)(*random);
   };
-  return absl::StrCat(
-      R"({"dtype": "bfloat16", "tie_word_embeddings": true,
-          "num_hidden_layers": 9, "num_nextn_predict_layers": 2,
-          "num_experts": )",
-      pick(2, 7), R"(, "moe_intermediate_size": )", 2 * pick(1, 8), "}");
+  Json config = ParseJson(info.example_config).value();
+  const int experts = pick(2, 7);
+  SetExperts(experts, 2 * pick(1, 8), &config);
+  return ModelConfig::Parse(config.dump()).value();
 }
 
 // Options under which everything can be given back, where an adapter has them.
@@ -74,11 +89,10 @@ class AdapterPropertyTest : public ::testing::TestWithParam<std::string> {
     for (int seed = 0; seed < kSeeds; ++seed) {
       SCOPED_TRACE(absl::StrCat("seed ", seed));
       std::mt19937 random(seed);
-      ASSERT_OK_AND_ASSIGN(const ModelConfig config,
-                           ModelConfig::Parse(Config(&random)));
       ASSERT_OK_AND_ASSIGN(
           const auto adapter,
-          AdapterRegistry::Create(*info, config, Options(*info, shares)));
+          AdapterRegistry::Create(*info, Config(*info, &random),
+                                  Options(*info, shares)));
       ASSERT_NE(adapter->stages(), nullptr);
       ASSERT_OK_AND_ASSIGN(StateDict hf,
                            ExampleHf(*adapter->stages(), shares, &random));

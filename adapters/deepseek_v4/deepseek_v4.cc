@@ -143,8 +143,7 @@ const AdapterRegistrar registrar({
     /*supports=*/nullptr,
     /*example_config=*/
     R"({"dtype": "bfloat16", "n_routed_experts": 4, "moe_intermediate_size": 8,
-        "num_hidden_layers": 8, "num_nextn_predict_layers": 1,
-        "num_hash_layers": 3})",
+        "num_hidden_layers": 8, "num_nextn_predict_layers": 2})",
 });
 
 }  // namespace

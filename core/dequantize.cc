@@ -197,8 +197,11 @@ constexpr int64_t kInt4Group = 32;
 // One of the two tensors that QuantizeInt4 gives; each reads the weight.
 class QuantizeInt4Source : public TensorSource {
  public:
-  QuantizeInt4Source(const Tensor& weight, bool scales)
-      : weight_(weight), scales_(scales), group_bytes_(scales ? 2 : 16) {}
+  QuantizeInt4Source(const Tensor& weight, int64_t group, bool scales)
+      : weight_(weight),
+        group_(group),
+        scales_(scales),
+        group_bytes_(scales ? 2 : group / 2) {}
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
@@ -234,26 +237,39 @@ class QuantizeInt4Source : public TensorSource {
   }
 
   absl::Status MakeGroups(int64_t first, int64_t groups, char* out) const {
-    const int64_t size = DTypeBytes(weight_.dtype());
-    const int64_t bytes = groups * kInt4Group * size;
-    const auto raw = Scratch(bytes);
+    const int64_t size = group_ * DTypeBytes(weight_.dtype());
+    const auto raw = Scratch(groups * size);
     WINDLASS_RETURN_IF_ERROR(weight_.source()->Read(
-        Region{first * kInt4Group * size, bytes}, raw.get(), bytes));
+        Region{first * size, groups * size}, raw.get(), groups * size));
+    // Short groups are filled up with zeros, which change no scale.
+    const bool whole = group_ == kInt4Group;
     std::vector<float> values(groups * kInt4Group);
-    DecodeToF32(weight_.dtype(), raw.get(), values.size(), values.data());
-    std::vector<char> packed(scales_ ? groups * 16 : 0);
+    for (int64_t i = 0; i < (whole ? 1 : groups); ++i) {
+      DecodeToF32(weight_.dtype(), raw.get() + i * size,
+                  whole ? groups * group_ : group_, &values[i * kInt4Group]);
+    }
+    const bool direct = whole && !scales_;
+    std::vector<char> packed(direct ? 0 : groups * kInt4Group / 2);
     std::vector<float> scales(groups);
-    if (!PackInt4(values.data(), groups, scales_ ? packed.data() : out,
+    if (!PackInt4(values.data(), groups, direct ? out : packed.data(),
                   scales.data())) {
       return absl::InvalidArgumentError(
           "QuantizeInt4: found a weight that is NaN or too large, expected "
           "numbers whose scale fits F16");
     }
-    if (scales_) EncodeFromF32(DType::kF16, scales.data(), groups, out);
+    if (scales_) {
+      EncodeFromF32(DType::kF16, scales.data(), groups, out);
+    } else if (!direct) {
+      for (int64_t i = 0; i < groups; ++i) {
+        std::copy_n(&packed[i * kInt4Group / 2], group_bytes_,
+                    out + i * group_bytes_);
+      }
+    }
     return absl::OkStatus();
   }
 
   const Tensor weight_;
+  const int64_t group_;
   const bool scales_;
   const int64_t group_bytes_;
 };
@@ -366,22 +382,26 @@ absl::StatusOr<Tensor> MulOuter(const Tensor& tensor, const Tensor& scales) {
 }
 
 absl::StatusOr<Int4Tensors> QuantizeInt4(const Tensor& weight) {
-  if (!IsConvertible(weight.dtype()) || weight.rank() == 0 ||
-      weight.shape().back() % kInt4Group != 0) {
+  const int64_t cols = weight.rank() == 0 ? 1 : weight.shape().back();
+  const int64_t groups = cols / kInt4Group + (cols % kInt4Group != 0 ? 1 : 0);
+  const int64_t group = groups > 0 ? cols / groups : kInt4Group;
+  if (!IsConvertible(weight.dtype()) || cols % 8 != 0 ||
+      cols != groups * group || group % 2 != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("QuantizeInt4: found ", weight.ToString(),
-                     ", expected floats of whole bytes, rows of a multiple of ",
-                     kInt4Group));
+                     ", expected floats of whole bytes, rows of a multiple of "
+                     "8 that is cut into equal groups of ",
+                     kInt4Group, " at most"));
   }
   Shape packed = weight.shape();
   packed.back() /= 8;
   Shape scales = weight.shape();
-  scales.back() /= kInt4Group;
+  scales.back() = groups;
   return Int4Tensors{
       Tensor(DType::kI32, std::move(packed),
-             std::make_shared<QuantizeInt4Source>(weight, false)),
+             std::make_shared<QuantizeInt4Source>(weight, group, false)),
       Tensor(DType::kF16, std::move(scales),
-             std::make_shared<QuantizeInt4Source>(weight, true))};
+             std::make_shared<QuantizeInt4Source>(weight, group, true))};
 }
 
 }  // namespace windlass

@@ -80,13 +80,14 @@ absl::StatusOr<Tensor> MulOuter(const Tensor& tensor, const Tensor& scales);
 // What Kimi-K2.5 stores for a weight [..., N].
 struct Int4Tensors {
   Tensor packed;  // I32 [..., N / 8]
-  Tensor scales;  // F16 [..., N / 32]
+  Tensor scales;  // F16 [..., G], G = N / 32 rounded up
 };
 
-// A group of 32 elements of a row has the scale s = max(|w|) / 7, 1e-10 at
-// least; an element is w / s, rounded to nearest even, between -8 and 7, plus
-// 8. N is a multiple of 32; float dtypes of whole bytes. Reading fails with
-// InvalidArgument where a weight is NaN or its scale is too large for F16.
+// A group of N / G elements of a row, 32 as a rule, has the scale
+// s = max(|w|) / 7, 1e-10 at least; an element is w / s, rounded to nearest
+// even, between -8 and 7, plus 8. N is a multiple of 8 and of G, a group an
+// even number; float dtypes of whole bytes. Reading fails with InvalidArgument
+// where a weight is NaN or its scale is too large for F16.
 absl::StatusOr<Int4Tensors> QuantizeInt4(const Tensor& weight);
 
 }  // namespace windlass

@@ -265,40 +265,48 @@ TEST_F(DequantizeTest, Int4HasEightInAWordAndAZeroOfEight) {
 }
 
 // The reference's formula, in its order of operations.
-TEST_F(DequantizeTest, QuantizesInt4InGroupsOf32) {
-  constexpr int64_t kRows = 7, kCols = 160;
-  std::vector<float> weights(kRows * kCols);
-  for (size_t i = 0; i < weights.size(); ++i) {
-    weights[i] = (static_cast<float>(random_() % 20001) - 10000) / 3000;
-    if (i / 32 == 3) weights[i] = 0;      // a group of zeros
-    if (i / 32 == 4) weights[i] = i % 8;  // ties
-  }
-  ASSERT_OK_AND_ASSIGN(
-      const Int4Tensors out,
-      QuantizeInt4(MakeTensor(DType::kF32, {kRows, kCols}, weights)));
-  EXPECT_EQ(out.packed.shape(), (Shape{kRows, kCols / 8}));
-  EXPECT_EQ(out.scales.shape(), (Shape{kRows, kCols / 32}));
-  std::vector<float> scales;
-  std::vector<uint32_t> words(weights.size() / 8);
-  for (size_t group = 0; group < weights.size() / 32; ++group) {
-    float largest = 0;
-    for (size_t i = 0; i < 32; ++i) {
-      largest = std::max(largest, std::fabs(weights[group * 32 + i]));
+TEST_F(DequantizeTest, QuantizesInt4InEqualGroupsOf32OrLess) {
+  constexpr int64_t kRows = 7;
+  const struct {
+    int64_t cols;
+    size_t group;
+  } kCases[] = {{160, 32}, {32, 32}, {40, 20}, {16, 16}, {104, 26}};
+  for (const auto& c : kCases) {
+    SCOPED_TRACE(c.cols);
+    std::vector<float> weights(kRows * c.cols);
+    for (size_t i = 0; i < weights.size(); ++i) {
+      weights[i] = (static_cast<float>(random_() % 20001) - 10000) / 3000;
+      if (i / c.group == 3) weights[i] = 0;      // a group of zeros
+      if (i / c.group == 4) weights[i] = i % 8;  // ties
     }
-    scales.push_back(std::max(largest / 7, 1e-10f));
-    for (size_t i = group * 32; i < group * 32 + 32; ++i) {
-      const float code = std::nearbyint(weights[i] / scales.back());
-      const int clamped = static_cast<int>(std::clamp(code, -8.0f, 7.0f)) + 8;
-      words[i / 8] |= static_cast<uint32_t>(clamped) << i % 8 * 4;
+    ASSERT_OK_AND_ASSIGN(
+        const Int4Tensors out,
+        QuantizeInt4(MakeTensor(DType::kF32, {kRows, c.cols}, weights)));
+    const int64_t groups = c.cols / static_cast<int64_t>(c.group);
+    EXPECT_EQ(out.packed.shape(), (Shape{kRows, c.cols / 8}));
+    EXPECT_EQ(out.scales.shape(), (Shape{kRows, groups}));
+    std::vector<float> scales;
+    std::vector<uint32_t> words(weights.size() / 8);
+    for (size_t begin = 0; begin < weights.size(); begin += c.group) {
+      float largest = 0;
+      for (size_t i = begin; i < begin + c.group; ++i) {
+        largest = std::max(largest, std::fabs(weights[i]));
+      }
+      scales.push_back(std::max(largest / 7, 1e-10f));
+      for (size_t i = begin; i < begin + c.group; ++i) {
+        const float code = std::nearbyint(weights[i] / scales.back());
+        const int clamped = static_cast<int>(std::clamp(code, -8.0f, 7.0f)) + 8;
+        words[i / 8] |= static_cast<uint32_t>(clamped) << i % 8 * 4;
+      }
     }
+    EXPECT_EQ(Values<uint32_t>(out.packed), words);
+    ASSERT_OK_AND_ASSIGN(
+        const Tensor rounded,
+        Cast(MakeTensor(DType::kF32, out.scales.shape(), scales), DType::kF16));
+    EXPECT_EQ(ReadAll(out.scales).value(), ReadAll(rounded).value());
+    ExpectRegionsAgree(out.packed, &random_);
+    ExpectRegionsAgree(out.scales, &random_);
   }
-  EXPECT_EQ(Values<uint32_t>(out.packed), words);
-  ASSERT_OK_AND_ASSIGN(
-      const Tensor rounded,
-      Cast(MakeTensor(DType::kF32, out.scales.shape(), scales), DType::kF16));
-  EXPECT_EQ(ReadAll(out.scales).value(), ReadAll(rounded).value());
-  ExpectRegionsAgree(out.packed, &random_);
-  ExpectRegionsAgree(out.scales, &random_);
 }
 
 TEST_F(DequantizeTest, Int4RefusesWhatItCannotScale) {

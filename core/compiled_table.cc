@@ -293,10 +293,10 @@ absl::Status CompiledTable::Compile() {
   // Rows lie where they will stay: the index points to them.
   for (const CompiledRow& row : rows_) {
     if (row.row.kind == Row::Kind::kSynthesize) continue;
-    for (size_t i = 0; i < row.names.left.size(); ++i) {
+    for (size_t i = 0; i < row.names.left.size() && row.row.to_native; ++i) {
       hf_.Add(&row, i, &row.names.left[i]);
     }
-    for (size_t i = 0; i < row.names.right.size(); ++i) {
+    for (size_t i = 0; i < row.names.right.size() && row.row.to_hf; ++i) {
       native_.Add(&row, i, &row.names.right[i]);
     }
   }
@@ -440,7 +440,10 @@ absl::Status CompiledTable::CheckOverlaps() const {
   for (const bool hf : {true, false}) {
     std::vector<Name> names;
     for (const CompiledRow& row : rows_) {
-      if (row.row.kind == Row::Kind::kSynthesize) continue;
+      if (row.row.kind == Row::Kind::kSynthesize ||
+          !(hf ? row.row.to_native : row.row.to_hf)) {
+        continue;
+      }
       for (const NamePattern& pattern : hf ? row.names.left : row.names.right) {
         names.push_back({&row, &pattern});
       }

@@ -1,6 +1,8 @@
 #include "windlass/core/layout_op.h"
 
 #include <algorithm>
+#include <cstring>
+#include <string>
 #include <utility>
 
 #include "absl/algorithm/container.h"
@@ -120,6 +122,42 @@ absl::StatusOr<Tensor> Trim(const Tensor& scales, const Tensor& codes,
     WINDLASS_ASSIGN_OR_RETURN(trimmed, Slice(trimmed, dim, 0, blocks));
   }
   return trimmed;
+}
+
+// I64 [rank], the shape.
+absl::StatusOr<Tensor> ShapeTensor(const Shape& shape) {
+  std::string bytes(shape.size() * sizeof(int64_t), '\0');
+  std::memcpy(&bytes[0], shape.data(), bytes.size());
+  return Tensor::FromBytes(DType::kI64, {static_cast<int64_t>(shape.size())},
+                           std::move(bytes));
+}
+
+absl::StatusOr<Tensor> UnpackInt4(const Tensor& codes, Tensor scales,
+                                  const Tensor& shape) {
+  if (codes.rank() == 0 || IsFloat(shape.dtype()) ||
+      shape.shape() != Shape{codes.rank()}) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("found ", codes.ToString(), " and ", shape.ToString(),
+                     ", expected I32 codes and, beside them, their shape"));
+  }
+  Shape grid = codes.shape();
+  grid.back() = 1;
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t rows, ElementCount(grid));
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t count, ElementCount(scales.shape()));
+  const int64_t columns = codes.shape().back();
+  const int64_t groups = rows > 0 ? count / rows : 0;
+  if (groups <= 0 || count % rows != 0 || columns > INT64_MAX / 8 ||
+      columns * 8 % groups != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found scales ", scales.ToString(), " for ", codes.ToString(),
+        ", expected one for each group of a row, all of one size"));
+  }
+  grid.back() = groups;
+  if (scales.rank() == 1) {
+    WINDLASS_ASSIGN_OR_RETURN(scales, Reshape(scales, grid));
+  }
+  return Dequantize(codes, scales, Int4Format(columns * 8 / groups),
+                    DType::kBF16);
 }
 
 }  // namespace
@@ -271,6 +309,18 @@ LayoutOp NotPacked() {
   return op;
 }
 
+LayoutOp CastFloats(DType dtype) {
+  LayoutOp op = Cast(dtype);
+  op.name = absl::StrCat("cast floats ", DTypeName(dtype));
+  const LayoutOp::Function cast = op.forward;
+  op.forward = [cast](const LayoutContext& context,
+                      std::vector<Tensor>* tensors) {
+    return IsFloat(tensors->front().dtype()) ? cast(context, tensors)
+                                             : absl::OkStatus();
+  };
+  return op;
+}
+
 LayoutOp Hold(DType dtype) {
   LayoutOp op = Cast(dtype);
   op.name = absl::StrCat("hold ", DTypeName(dtype));
@@ -330,6 +380,29 @@ LayoutOp Interleave(int dim) {
   op.backward = Each([dim](const DeviceMesh&, const Tensor& tensor) {
     return windlass::Deinterleave(tensor, At(tensor, dim));
   });
+  return op;
+}
+
+LayoutOp Pad(int dim, LayoutDim native, int64_t hf) {
+  LayoutOp op;
+  op.name = absl::StrCat("pad ", dim);
+  const auto resize = [=](int64_t size) {
+    return Each(
+        [=](const DeviceMesh&, const Tensor& tensor) -> absl::StatusOr<Tensor> {
+          const int at = At(tensor, dim);
+          const int64_t extent =
+              at < 0 || at >= tensor.rank() ? -1 : tensor.shape()[at];
+          if (extent != native.size && extent != hf) {
+            return absl::InvalidArgumentError(absl::StrCat(
+                "found ", tensor.ToString(), ", expected ", native.size, " (",
+                native.origin, ") or ", hf, " in dimension ", dim));
+          }
+          if (size > extent) return windlass::Pad(tensor, at, size);
+          return size < extent ? Slice(tensor, at, 0, size) : tensor;
+        });
+  };
+  op.forward = resize(native.size);
+  op.backward = resize(hf);
   return op;
 }
 
@@ -398,6 +471,30 @@ LayoutOp CastFp8(DType dtype, int64_t block) {
                                     Blocks(values.shape()[1], block)},
                                    1));
     tensors->push_back(scales);
+    return absl::OkStatus();
+  };
+  return op;
+}
+
+LayoutOp Int4() {
+  LayoutOp op;
+  op.name = "int4";
+  op.kind = LayoutOp::Kind::kLossy;
+  op.takes = 3;
+  op.gives = 1;
+  op.forward = [](const LayoutContext&,
+                  std::vector<Tensor>* tensors) -> absl::Status {
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor values, UnpackInt4((*tensors)[0], (*tensors)[1], (*tensors)[2]));
+    tensors->assign(1, std::move(values));
+    return absl::OkStatus();
+  };
+  op.backward = [](const LayoutContext&,
+                   std::vector<Tensor>* tensors) -> absl::Status {
+    const Tensor weight = tensors->front();
+    WINDLASS_ASSIGN_OR_RETURN(Int4Tensors out, QuantizeInt4(weight));
+    WINDLASS_ASSIGN_OR_RETURN(Tensor shape, ShapeTensor(weight.shape()));
+    *tensors = {std::move(out.packed), std::move(out.scales), std::move(shape)};
     return absl::OkStatus();
   };
   return op;

@@ -112,6 +112,9 @@ LayoutOp Cast(DType dtype);
 // them: something should have unpacked them.
 LayoutOp NotPacked();
 
+// The same of floats; all else stays as it is.
+LayoutOp CastFloats(DType dtype);
+
 // Cast both ways, of float dtypes alone, and the dtype that is forced in HF.
 LayoutOp Hold(DType dtype);
 
@@ -125,6 +128,11 @@ LayoutOp Squeeze(int dim, int native_rank);
 
 // The halves of dimension `dim` in turn.
 LayoutOp Interleave(int dim);
+
+// In HF, zeros at the end of dimension `dim` fill it up from `native` to `hf`
+// elements, which are cut off. What has them or lacks them on the wrong side
+// stays as it is; another extent is InvalidArgument.
+LayoutOp Pad(int dim, LayoutDim native, int64_t hf);
 
 // Codes and, where the file has it, their scale to values of `dtype`. What has
 // a scale is unpacked; what has none stays as it is, unless it is of a dtype of
@@ -142,6 +150,12 @@ LayoutOp Dequantize(PackedFormat floats, PackedFormat packed, DType dtype);
 // F8_E4M3 and gets a scale of 1 for each block, in F32. What is no matrix of
 // floats stays as it is.
 LayoutOp CastFp8(DType dtype, int64_t block = 128);
+
+// INT4 as compressed-tensors packs it: codes I32 [..., N / 8], scales
+// [..., groups] (or all of them in one dimension) and an integer tensor that
+// holds the shape, to values in BF16; and back by QuantizeInt4. The shape is
+// that of the codes; the tensor that says so is not read.
+LayoutOp Int4();
 
 // Forward alone: any function of the tensors.
 LayoutOp OneWay(std::string name, int takes, int gives,

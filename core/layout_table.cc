@@ -72,6 +72,16 @@ LayoutTable& LayoutTable::AtEnd() {
   return *this;
 }
 
+LayoutTable& LayoutTable::OnlyToNative() {
+  if (!rows_.empty()) rows_.back().to_hf = false;
+  return *this;
+}
+
+LayoutTable& LayoutTable::OnlyToHf() {
+  if (!rows_.empty()) rows_.back().to_native = false;
+  return *this;
+}
+
 LayoutTable& LayoutTable::Together() {
   for (Row& row : rows_) row.set = sets_;
   ++sets_;
@@ -139,7 +149,9 @@ class NameRulesStage : public LayoutStage::Impl {
 
   std::string NativeName(std::string hf,
                          std::optional<DType>* held) const override {
-    if (rules_.held_names.Matches(hf)) *held = rules_.held;
+    if (rules_.held_in_hf && rules_.held_names.Matches(hf)) {
+      *held = rules_.held;
+    }
     return rules_.to_native.Rewrite(hf);
   }
 
@@ -153,7 +165,7 @@ class NameRulesStage : public LayoutStage::Impl {
 
     absl::Status Push(LayoutItem item) override {
       item.name = (to_hf_ ? rules_.to_hf : rules_.to_native).Rewrite(item.name);
-      if (IsFloat(item.tensor.dtype()) &&
+      if (IsFloat(item.tensor.dtype()) && (rules_.held_in_hf || !to_hf_) &&
           rules_.held_names.Matches(item.name)) {
         absl::StatusOr<Tensor> cast = Cast(item.tensor, rules_.held);
         if (!cast.ok()) {

@@ -103,6 +103,11 @@ class LayoutTable {
   // as they first came, then by row.
   LayoutTable& AtEnd();
 
+  // The row before is for one direction; the other has what it says elsewhere,
+  // or passes the name.
+  LayoutTable& OnlyToNative();
+  LayoutTable& OnlyToHf();
+
   // The rows so far belong together: where one of their native tensors is made
   // for some captures, all of them have to be.
   LayoutTable& Together();
@@ -136,6 +141,8 @@ class LayoutTable {
     std::vector<LayoutOp> ops;
     int companions = 0;  // the last names of `hf`
     bool at_end = false;
+    bool to_native = true;  // the directions that it is for
+    bool to_hf = true;
     int tier = 0;
     int set = -1;  // of rows that belong together
     // Forms that the row belongs to: index of a choice, name of the form.
@@ -164,9 +171,10 @@ struct NameRules {
   KeyRewriter to_native;
   KeyRewriter to_hf;
   // Floats of these names (as they are in the layout that is made, both ways)
-  // are of the dtype.
+  // are of the dtype. Not `held_in_hf`: on the way to native alone.
   NameFilter held_names;
   DType held = DType::kF32;
+  bool held_in_hf = true;
   // A few HF names that the rules change, for documentation and tests.
   std::vector<std::string> examples;
 };

@@ -422,18 +422,23 @@ std::vector<LayoutStage> ModelPrefixStages(const MoeOptions& moe) {
   return {rules};
 }
 
-std::vector<LayoutStage> ExpertStages(const MoeOptions& moe, bool param_wrapper,
-                                      const ExpertNames& names,
-                                      const LayoutTable& others) {
+LayoutTable MixtureTable(const MoeOptions& moe, bool param_wrapper,
+                         const ExpertNames& names, const LayoutTable& others) {
   LayoutTable table = ExpertTable(moe, names);
   table.Append(ExpertLoraTable(moe, param_wrapper, names))
       .Else()
       .Append(ScaleDropTable())
       .Else()
       .Append(others);
+  return table;
+}
+
+std::vector<LayoutStage> ExpertStages(const MoeOptions& moe, bool param_wrapper,
+                                      const ExpertNames& names,
+                                      const LayoutTable& others) {
   std::vector<LayoutStage> stages = ModelPrefixStages(moe);
   stages.insert(stages.begin(), BlockFp8Table(moe));
-  stages.emplace_back(table);
+  stages.emplace_back(MixtureTable(moe, param_wrapper, names, others));
   return stages;
 }
 

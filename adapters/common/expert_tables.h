@@ -66,8 +66,13 @@ LayoutTable BlockFp8Table(const MoeOptions& moe, bool exact_scales = false);
 // Scales that nobody needs are dropped.
 LayoutTable ScaleDropTable();
 
+// Experts and their LoRA, scales that are dropped, and `others`.
+LayoutTable MixtureTable(const MoeOptions& moe, bool param_wrapper,
+                         const ExpertNames& names = {},
+                         const LayoutTable& others = {});
+
 // All of the above, as the reference's MoESplitExpertsStateDictMixin: FP8
-// first, then experts and their LoRA, and `others` in the same table.
+// first, then the MixtureTable.
 std::vector<LayoutStage> ExpertStages(const MoeOptions& moe, bool param_wrapper,
                                       const ExpertNames& names = {},
                                       const LayoutTable& others = {});

@@ -1,5 +1,9 @@
 #include "windlass/core/layout_table.h"
 
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <random>
@@ -119,6 +123,145 @@ TEST(LayoutTableTest, EveryOperationIsUndone) {
       EXPECT_EQ(native.Find(c.native[i])->shape(), c.native_shapes[i]);
     }
   }
+}
+
+TEST(LayoutTableTest, PadsWithZerosAndCutsThemOff) {
+  LayoutTable table;
+  table.Map({"a"}, {"x"}, {layout::Pad(-1, {"heads", 3, "config"}, 5)});
+  const auto adapter = Make({table});
+  const Tensor whole =
+      MakeTensor<float>(DType::kF32, {2, 5}, {1, 2, 3, 0, 0, 4, 5, 6, 0, 0});
+  const Tensor cut = MakeTensor<float>(DType::kF32, {2, 3}, {1, 2, 3, 4, 5, 6});
+  for (const Tensor& given : {whole, cut}) {
+    StateDict hf, native;
+    ASSERT_OK(hf.Insert("a", given));
+    ASSERT_OK(native.Insert("x", given));
+    ASSERT_OK_AND_ASSIGN(const StateDict out, adapter->FromHf(hf, {}));
+    EXPECT_EQ(ReadAll(*out.Find("x")).value(), ReadAll(cut).value());
+    ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(native, {}));
+    EXPECT_EQ(ReadAll(*back.Find("a")).value(), ReadAll(whole).value());
+  }
+  for (const Shape& shape : {Shape{2, 2}, Shape{2, 4}, Shape{2, 6}, Shape{}}) {
+    EXPECT_THAT(adapter->FromHf(Dict({{"a", shape}}), {}),
+                StatusIs(kInvalid, AllOf(HasSubstr("\"a\""),
+                                         HasSubstr("3 (config) or 5"))));
+  }
+  EXPECT_THAT(adapter->ToHf(Dict({{"x", {2, 4}}}), {}),
+              StatusIs(kInvalid, HasSubstr("\"x\"")));
+}
+
+TEST(LayoutTableTest, CastsFloatsAndNothingElse) {
+  LayoutTable table;
+  table.Map({"{r*}"}, {"{r*}"}, {layout::CastFloats(DType::kBF16)});
+  const auto adapter = Make({table});
+  StateDict hf;
+  ASSERT_OK(hf.Insert("f", Random({2}, DType::kF32)));
+  ASSERT_OK(hf.Insert("i", Random({2}, DType::kI64)));
+  ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+  EXPECT_EQ(native.Find("f")->dtype(), DType::kBF16);
+  EXPECT_EQ(native.Find("i")->dtype(), DType::kI64);
+  ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(hf, {}));
+  EXPECT_EQ(Difference(back, hf), "");
+  ASSERT_OK(hf.Insert("codes", Random({2}, DType::kF8E4M3)));
+  EXPECT_THAT(adapter->FromHf(hf, {}),
+              StatusIs(kInvalid, HasSubstr("\"codes\"")));
+}
+
+TEST(LayoutTableTest, Int4UnpacksAndPacksByItsFormula) {
+  LayoutTable table;
+  table.Map({"w_packed", "w_scale", "w_shape"}, {"w"}, {layout::Int4()});
+  const auto adapter = Make({table});
+  // Codes 0 to 15 are -8 to 7; of a row, two groups of eight.
+  const Tensor packed = MakeTensor<uint32_t>(
+      DType::kI32, {2, 2}, {0x76543210, 0xFEDCBA98, 0xFEDCBA98, 0x76543210});
+  const Tensor shape = MakeTensor<int64_t>(DType::kI64, {2}, {2, 16});
+  std::vector<float> expected;
+  const float scales[] = {0.5f, 1, 2, 4};
+  for (int i = 0; i < 32; ++i) {
+    const int code = i < 16 ? i : (i + 8) % 16;
+    expected.push_back(static_cast<float>(code - 8) * scales[i / 8]);
+  }
+  ASSERT_OK_AND_ASSIGN(
+      const Tensor values,
+      Cast(MakeTensor(DType::kF32, {2, 16}, expected), DType::kBF16));
+  for (const Shape& grid : {Shape{2, 2}, Shape{4}}) {
+    ASSERT_OK_AND_ASSIGN(
+        const Tensor scale,
+        Cast(MakeTensor<float>(DType::kF32, grid, {0.5f, 1, 2, 4}),
+             DType::kF16));
+    StateDict hf;
+    ASSERT_OK(hf.Insert("w_packed", packed));
+    ASSERT_OK(hf.Insert("w_scale", scale));
+    ASSERT_OK(hf.Insert("w_shape", shape));
+    ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+    EXPECT_EQ(native.Find("w")->ToString(), values.ToString());
+    EXPECT_EQ(ReadAll(*native.Find("w")).value(), ReadAll(values).value());
+  }
+  // One group of 16 a row: scales 8 and 4 over 7.
+  StateDict native;
+  ASSERT_OK(native.Insert("w", values));
+  ASSERT_OK_AND_ASSIGN(const StateDict hf, adapter->ToHf(native, {}));
+  EXPECT_THAT(Names(hf), ElementsAre("w_packed", "w_scale", "w_shape"));
+  EXPECT_EQ(hf.Find("w_packed")->ToString(), "I32 [2, 2]");
+  EXPECT_EQ(hf.Find("w_scale")->ToString(), "F16 [2, 1]");
+  EXPECT_EQ(hf.Find("w_shape")->ToString(), "I64 [2]");
+  EXPECT_EQ(ReadAll(*hf.Find("w_shape")).value(), ReadAll(shape).value());
+  uint32_t words[4];
+  const std::string bytes = ReadAll(*hf.Find("w_packed")).value();
+  ASSERT_EQ(bytes.size(), sizeof(words));
+  std::memcpy(words, bytes.data(), sizeof(words));
+  for (int i = 0; i < 32; ++i) {
+    float largest = 0;
+    for (int j = 0; j < 16; ++j) {
+      largest = std::max(largest, std::fabs(expected[i / 16 * 16 + j]));
+    }
+    const float code = std::nearbyint(expected[i] / (largest / 7));
+    EXPECT_EQ(words[i / 8] >> i % 8 * 4 & 15,
+              static_cast<uint32_t>(std::clamp(code, -8.0f, 7.0f) + 8))
+        << i;
+  }
+}
+
+TEST(LayoutTableTest, Int4RefusesWhatDoesNotFit) {
+  LayoutTable table;
+  table.Map({"w_packed", "w_scale", "w_shape"}, {"w"}, {layout::Int4()});
+  const auto adapter = Make({table});
+  const struct {
+    Shape codes, scales, shape;
+  } kCases[] = {
+      {{2, 2}, {2, 3}, {2}}, {{2, 2}, {3}, {2}},    {{2, 2}, {2, 0}, {2}},
+      {{2, 2}, {3, 2}, {2}}, {{2, 2}, {2, 2}, {3}},
+  };
+  for (const auto& c : kCases) {
+    StateDict hf;
+    ASSERT_OK(hf.Insert("w_packed", Random(c.codes, DType::kI32)));
+    ASSERT_OK(hf.Insert("w_scale", Random(c.scales, DType::kF16)));
+    ASSERT_OK(hf.Insert("w_shape", Random(c.shape, DType::kI64)));
+    EXPECT_THAT(adapter->FromHf(hf, {}),
+                StatusIs(kInvalid, HasSubstr("\"w_packed\"")))
+        << ShapeString(c.scales);
+  }
+  EXPECT_THAT(
+      adapter->FromHf(Dict({{"w_packed", {2, 2}}, {"w_shape", {2}}}), {}),
+      StatusIs(kInvalid, HasSubstr("\"w_scale\"")));
+}
+
+TEST(LayoutTableTest, ARowOfOneDirectionLeavesTheOtherAlone) {
+  LayoutTable table;
+  table.Rename("a", "x")
+      .OnlyToNative()
+      .Rename("b", "y")
+      .OnlyToHf()
+      .Rename("a", "y2")
+      .OnlyToHf();
+  const auto adapter = Make({table});
+  const StateDict hf = Dict({{"a", {1}}, {"b", {1}}});
+  ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+  EXPECT_THAT(Names(native), ElementsAre("x", "b"));
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict back,
+      adapter->ToHf(Dict({{"x", {1}}, {"y", {1}}, {"y2", {1}}}), {}));
+  EXPECT_THAT(Names(back), ElementsAre("x", "b", "a"));
 }
 
 TEST(LayoutTableTest, StacksOverACaptureInTheOrderOfItsNumbers) {

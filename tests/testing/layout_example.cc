@@ -74,7 +74,8 @@ class Example {
   absl::Status AddRow(const LayoutTable& table, const LayoutTable::Row& row,
                       StateDict* model) {
     using Kind = LayoutTable::Row::Kind;
-    if (row.kind == Kind::kDropHf || row.kind == Kind::kDropNative) {
+    if (row.kind == Kind::kDropHf || row.kind == Kind::kDropNative ||
+        !row.to_hf || !row.to_native) {
       return absl::OkStatus();
     }
     if (row.kind == Kind::kSynthesize) {

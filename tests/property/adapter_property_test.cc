@@ -63,6 +63,8 @@ JsonFields Options(const AdapterInfo& info, bool shares) {
       {"export_fp8", "false", true},
       // Fused experts are all or none: a rank's share has no form in HF.
       {"expert_layout", R"("per_expert")", false},
+      // Nothing gives back what rounding took.
+      {"quantize_experts", "false", true},
   };
   std::vector<std::string> fields;
   for (const AdapterOption& option : info.options) {

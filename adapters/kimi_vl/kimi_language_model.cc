@@ -1,0 +1,53 @@
+#include "windlass/adapters/kimi_vl/kimi_language_model.h"
+
+#include "absl/strings/str_cat.h"
+#include "windlass/adapters/common/expert_tables.h"
+#include "windlass/core/dequantize.h"
+#include "windlass/core/layout_op.h"
+
+namespace windlass {
+
+LayoutTable KimiFp8Table(const MoeOptions& moe) {
+  constexpr char kWeight[] =
+      "{k:language_model|vision_tower|multi_modal_projector|mm_projector}."
+      "{n*}weight";
+  LayoutTable table;
+  table.Decode(
+      kWeight, {absl::StrCat(kWeight, "_scale_inv")}, kWeight,
+      {layout::Dequantize(BlockFormat(), moe.dtype.value_or(DType::kBF16))});
+  return table;
+}
+
+LayoutTable KimiExpertTable(const MoeOptions& moe) {
+  ExpertNames names;
+  names.hf = names.native = "language_model.model.layers.{l}.mlp.experts";
+  names.router = "language_model.model.layers.{l}.mlp.gate.weight";
+  // The reference keeps what PEFT puts before the names.
+  ExpertNames lora;
+  lora.hf = lora.native =
+      "{b:base_model|language_model}.model.{p*}layers.{l}.mlp.experts";
+  LayoutTable table = ExpertTable(moe, names);
+  table.Append(ExpertLoraTable(moe, /*param_wrapper=*/false, lora))
+      .Else()
+      .Append(ScaleDropTable());
+  return table;
+}
+
+AdapterOption LmHeadOption() {
+  return {"lm_head_in_language_model", "false",
+          "call the native head model.language_model.lm_head, as the model's "
+          "parameter is called, and not lm_head"};
+}
+
+absl::StatusOr<bool> ReadLmHeadOption(const JsonFields& options) {
+  return options.GetBoolOr(LmHeadOption().name, false);
+}
+
+std::vector<AdapterOption> KimiOptions(std::vector<AdapterOption> others) {
+  for (AdapterOption& option : MoeAdapterOptions()) {
+    if (option.name != "uses_model_prefix") others.push_back(option);
+  }
+  return others;
+}
+
+}  // namespace windlass

@@ -1,5 +1,7 @@
 #include "windlass/adapters/common/gated_delta_net.h"
 
+#include "absl/strings/str_cat.h"
+
 namespace windlass {
 
 AdapterOption RouteOption() {
@@ -12,31 +14,39 @@ absl::StatusOr<bool> ReadRouteOption(const JsonFields& options) {
   return options.GetBoolOr(RouteOption().name, true);
 }
 
-NameRules GatedDeltaNetRules(bool route) {
+NameRules GateHolderRules(const std::string& attention, bool route) {
   constexpr char kHolder[] = "._fp32_params.";
   NameRules rules;
-  rules.to_hf =
-      KeyRewriter::Create(
-          {KeyRewriter::Regex(R"((\.linear_attn)\._fp32_params\.)", R"(\1.)")
-               .Only(kHolder)})
-          .value();
+  rules.to_hf = KeyRewriter::Create(
+                    {KeyRewriter::Regex(absl::StrCat(R"((\.)", attention,
+                                                     R"()\._fp32_params\.)"),
+                                        R"(\1.)")
+                         .Only(kHolder)})
+                    .value();
   if (route) {
     // The greedy first group ends with the last ".linear_attn.".
     rules.to_native =
         KeyRewriter::Create(
-            {KeyRewriter::Regex(
-                 R"((?s)^(.*\.linear_attn\.)(.*(?:A_log|dt_bias))$)",
-                 R"(\1_fp32_params.\2)")
-                 .Only(".linear_attn.", kHolder)})
+            {KeyRewriter::Regex(absl::StrCat(R"((?s)^(.*\.)", attention,
+                                             R"(\.)(.*(?:A_log|dt_bias))$)"),
+                                R"(\1_fp32_params.\2)")
+                 .Only(absl::StrCat(".", attention, "."), kHolder)})
             .value();
   }
+  for (const char* gate : {"A_log", "dt_bias"}) {
+    rules.examples.push_back(
+        absl::StrCat("model.layers.0.", attention, ".", gate));
+  }
+  return rules;
+}
+
+NameRules GatedDeltaNetRules(bool route) {
+  NameRules rules = GateHolderRules("linear_attn", route);
   rules.held_names =
       NameFilter::Create(R"((?s)\.linear_attn\..*(?:A_log|dt_bias)$)",
                          NameFilter::Anchor::kSearch)
           .value();
   rules.held = DType::kF32;
-  rules.examples = {"model.layers.0.linear_attn.A_log",
-                    "model.layers.0.linear_attn.dt_bias"};
   return rules;
 }
 

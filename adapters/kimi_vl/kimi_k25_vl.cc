@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/adapters/kimi_vl/kimi_language_model.h"
 #include "windlass/core/adapter_registry.h"
@@ -41,7 +42,8 @@ LayoutTable PackedTable(const MoeOptions& moe, bool quantize) {
       .Map(triplet(any), {any}, {layout::Int4()})
       .AtEnd()
       .OnlyToNative()
-      .Append(KimiFp8Table(moe));
+      .Append(BlockFp8Table(moe))
+      .OnlyToNative();
   return table;
 }
 

@@ -1,22 +1,8 @@
 #include "windlass/adapters/kimi_vl/kimi_language_model.h"
 
-#include "absl/strings/str_cat.h"
 #include "windlass/adapters/common/expert_tables.h"
-#include "windlass/core/dequantize.h"
-#include "windlass/core/layout_op.h"
 
 namespace windlass {
-
-LayoutTable KimiFp8Table(const MoeOptions& moe) {
-  constexpr char kWeight[] =
-      "{k:language_model|vision_tower|multi_modal_projector|mm_projector}."
-      "{n*}weight";
-  LayoutTable table;
-  table.Decode(
-      kWeight, {absl::StrCat(kWeight, "_scale_inv")}, kWeight,
-      {layout::Dequantize(BlockFormat(), moe.dtype.value_or(DType::kBF16))});
-  return table;
-}
 
 LayoutTable KimiExpertTable(const MoeOptions& moe) {
   ExpertNames names;

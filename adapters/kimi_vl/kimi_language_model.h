@@ -14,9 +14,6 @@
 
 namespace windlass {
 
-// FP8 blocks of all parts of the model; for a first stage.
-LayoutTable KimiFp8Table(const MoeOptions& moe);
-
 // Experts, and LoRA of experts below any prefix. Closed: other parts of the
 // model have none.
 LayoutTable KimiExpertTable(const MoeOptions& moe);

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/adapters/kimi_vl/kimi_language_model.h"
 #include "windlass/core/adapter_registry.h"
@@ -48,8 +49,9 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
                             ReadLmHeadOption(options));
   LayoutTraits traits;
   traits.exclude_native = true;
-  return MakeLayoutAdapter(
-      {KimiFp8Table(moe), KimiExpertTable(moe), Names(lm_head_inside)}, traits);
+  return MakeLayoutAdapter({BlockFp8Table(moe).OnlyToNative(),
+                            KimiExpertTable(moe), Names(lm_head_inside)},
+                           traits);
 }
 
 const AdapterRegistrar registrar({

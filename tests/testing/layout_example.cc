@@ -1,9 +1,11 @@
 #include "windlass/tests/testing/layout_example.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/layout_stage.h"
 #include "windlass/core/name_pattern.h"
@@ -23,18 +25,23 @@ class Example {
   // Names as they are before the stages.
   absl::StatusOr<StateDict> Of(const std::vector<LayoutStage>& stages) {
     StateDict model;
+    std::vector<LayoutStage> outer = stages;
+    outer.swap(from_here_);
     // What keeps its name in a stage is called as the stages behind it say.
     for (const LayoutStage& stage : stages) {
       if (stage.impl()->table() == nullptr) continue;
       WINDLASS_RETURN_IF_ERROR(
           AddRows(*stage.impl()->table(), /*keep_names=*/true, &model));
     }
+    from_here_.clear();
     for (auto stage = stages.rbegin(); stage != stages.rend(); ++stage) {
+      from_here_.insert(from_here_.begin(), *stage);
       WINDLASS_ASSIGN_OR_RETURN(const auto adapter,
                                 MakeLayoutAdapter({*stage}));
       WINDLASS_ASSIGN_OR_RETURN(model, adapter->ToHf(model, {}));
       WINDLASS_RETURN_IF_ERROR(Add(*stage->impl(), &model));
     }
+    outer.swap(from_here_);
     return model;
   }
 
@@ -94,6 +101,19 @@ class Example {
     return absl::OkStatus();
   }
 
+  // A rule for names may hold what a row gives, and then in one direction.
+  DType DTypeOf(std::string name, DType otherwise) const {
+    for (const LayoutStage& stage : from_here_) {
+      std::optional<DType> held;
+      name = stage.impl()->NativeName(std::move(name), &held);
+      const NameRules* rules = stage.impl()->rules();
+      if (rules != nullptr && rules->held_names.Matches(name)) {
+        return rules->held;
+      }
+    }
+    return otherwise;
+  }
+
   // The tensors of a row for one number of its captures.
   absl::Status AddLayer(const LayoutTable::Row& row, int layer,
                         StateDict* model) {
@@ -123,8 +143,16 @@ class Example {
         if (model->Contains(name)) continue;
         const Shape shape =
             shapes == nullptr ? Shape{4, 6} : ShapeOf((*shapes)[part]);
-        Tensor tensor =
-            alike && part > 0 ? first : RandomTensor(dtype, shape, random_);
+        Tensor tensor = alike && part > 0 ? first
+                                          : RandomTensor(DTypeOf(name, dtype),
+                                                         shape, random_);
+        for (const LayoutOp& op : row.ops) {
+          // HF has the larger form.
+          if (!absl::StartsWith(op.name, "pad ")) continue;
+          std::vector<Tensor> padded = {tensor};
+          WINDLASS_RETURN_IF_ERROR(op.backward({}, &padded));
+          tensor = padded[0];
+        }
         if (part == 0) first = tensor;
         WINDLASS_RETURN_IF_ERROR(model->Insert(name, std::move(tensor)));
       }
@@ -168,6 +196,7 @@ class Example {
 
   const bool shares_;
   std::mt19937* const random_;
+  std::vector<LayoutStage> from_here_;  // from the one at hand to native
   std::map<std::string, int64_t> sizes_;
 };
 

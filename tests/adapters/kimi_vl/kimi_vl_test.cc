@@ -15,7 +15,6 @@
 #include "windlass/core/regex.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
-#include "windlass/core/tensor_ops.h"
 #include "windlass/tests/testing/status_matchers.h"
 #include "windlass/tests/testing/tensors.h"
 

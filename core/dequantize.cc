@@ -194,23 +194,50 @@ class DequantizeSource : public TensorSource {
 
 constexpr int64_t kInt4Group = 32;
 
+// What is read of a weight at a time: in as many rows as a transpose needs to
+// read its input in long runs.
+constexpr int64_t kInt4TileBytes = int64_t{1} << 20;
+
 // One of the two tensors that QuantizeInt4 gives; each reads the weight.
 class QuantizeInt4Source : public TensorSource {
  public:
+  // `group` elements of a row have a scale.
   QuantizeInt4Source(const Tensor& weight, int64_t group, bool scales)
       : weight_(weight),
         group_(group),
         scales_(scales),
-        group_bytes_(scales ? 2 : group / 2) {}
+        from_bytes_(group * DTypeBytes(weight.dtype())),
+        to_bytes_(scales ? 2 : group / 2) {}
 
   absl::Status Read(const Region& region, char* to,
                     int64_t to_stride) const override {
-    for (int64_t row = 0; row < region.rows; ++row) {
-      WINDLASS_RETURN_IF_ERROR(ReadRange(region.offset + row * region.stride,
-                                         region.row_bytes,
-                                         to + row * to_stride));
-    }
-    return absl::OkStatus();
+    const int64_t width = weight_.shape().back() / group_ * to_bytes_;
+    return ForEachRectangle(
+        region, width, to, to_stride,
+        [&](const Rectangle& all) -> absl::Status {
+          const int64_t begin = all.col / to_bytes_;
+          const int64_t end =
+              (all.col + all.col_bytes + to_bytes_ - 1) / to_bytes_;
+          const int64_t rows = std::min(
+              all.rows, std::max<int64_t>(kInt4TileBytes / from_bytes_, 1));
+          const int64_t groups =
+              std::clamp<int64_t>(kInt4TileBytes / (rows * from_bytes_), 1,
+                                  kTileElements / kInt4Group);
+          for (int64_t row = 0; row < all.rows; row += rows) {
+            for (int64_t group = begin; group < end; group += groups) {
+              WINDLASS_RETURN_IF_ERROR(
+                  ReadTile(row, std::min(rows, all.rows - row), group,
+                           std::min(groups, end - group), all));
+            }
+          }
+          return absl::OkStatus();
+        });
+  }
+
+  int64_t PieceEnd(int64_t offset) const override {
+    const int64_t group = offset / to_bytes_;
+    const int64_t end = weight_.source()->PieceEnd(group * from_bytes_);
+    return std::max(end / from_bytes_, group + 1) * to_bytes_;
   }
 
   bool VisitInputs(Visitor visit) const override {
@@ -218,34 +245,36 @@ class QuantizeInt4Source : public TensorSource {
   }
 
  private:
-  absl::Status ReadRange(int64_t offset, int64_t size, char* to) const {
-    constexpr int64_t kGroups = kTileElements / kInt4Group;
-    std::vector<char> made(kGroups * group_bytes_);
-    while (size > 0) {
-      const int64_t first = offset / group_bytes_;
-      const int64_t skip = offset % group_bytes_;
-      const int64_t groups =
-          std::min(kGroups, (skip + size + group_bytes_ - 1) / group_bytes_);
-      WINDLASS_RETURN_IF_ERROR(MakeGroups(first, groups, made.data()));
-      const int64_t n = std::min(size, groups * group_bytes_ - skip);
-      std::copy_n(made.data() + skip, n, to);
-      offset += n;
-      size -= n;
-      to += n;
+  // Of rows of `all`, these groups.
+  absl::Status ReadTile(int64_t row, int64_t rows, int64_t group,
+                        int64_t groups, const Rectangle& all) const {
+    const int64_t width = weight_.shape().back() / group_ * from_bytes_;
+    const int64_t bytes = groups * from_bytes_;
+    const auto raw = Scratch(rows * bytes);
+    WINDLASS_RETURN_IF_ERROR(weight_.source()->Read(
+        Region{(all.row + row) * width + group * from_bytes_, bytes, rows,
+               width},
+        raw.get(), bytes));
+    // The first and the last may be wanted in part.
+    const int64_t first = std::max(group * to_bytes_, all.col);
+    const int64_t last =
+        std::min((group + groups) * to_bytes_, all.col + all.col_bytes);
+    std::vector<char> made(groups * to_bytes_);
+    for (int64_t i = 0; i < rows; ++i) {
+      WINDLASS_RETURN_IF_ERROR(
+          MakeGroups(raw.get() + i * bytes, groups, made.data()));
+      std::copy_n(made.data() + first - group * to_bytes_, last - first,
+                  all.to + (row + i) * all.to_stride + first - all.col);
     }
     return absl::OkStatus();
   }
 
-  absl::Status MakeGroups(int64_t first, int64_t groups, char* out) const {
-    const int64_t size = group_ * DTypeBytes(weight_.dtype());
-    const auto raw = Scratch(groups * size);
-    WINDLASS_RETURN_IF_ERROR(weight_.source()->Read(
-        Region{first * size, groups * size}, raw.get(), groups * size));
+  absl::Status MakeGroups(const char* raw, int64_t groups, char* out) const {
     // Short groups are filled up with zeros, which change no scale.
     const bool whole = group_ == kInt4Group;
     std::vector<float> values(groups * kInt4Group);
     for (int64_t i = 0; i < (whole ? 1 : groups); ++i) {
-      DecodeToF32(weight_.dtype(), raw.get() + i * size,
+      DecodeToF32(weight_.dtype(), raw + i * from_bytes_,
                   whole ? groups * group_ : group_, &values[i * kInt4Group]);
     }
     const bool direct = whole && !scales_;
@@ -261,8 +290,8 @@ class QuantizeInt4Source : public TensorSource {
       EncodeFromF32(DType::kF16, scales.data(), groups, out);
     } else if (!direct) {
       for (int64_t i = 0; i < groups; ++i) {
-        std::copy_n(&packed[i * kInt4Group / 2], group_bytes_,
-                    out + i * group_bytes_);
+        std::copy_n(&packed[i * kInt4Group / 2], to_bytes_,
+                    out + i * to_bytes_);
       }
     }
     return absl::OkStatus();
@@ -271,7 +300,8 @@ class QuantizeInt4Source : public TensorSource {
   const Tensor weight_;
   const int64_t group_;
   const bool scales_;
-  const int64_t group_bytes_;
+  const int64_t from_bytes_;  // of a group
+  const int64_t to_bytes_;
 };
 
 bool IsPromotable(DType dtype) {

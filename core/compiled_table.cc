@@ -260,6 +260,12 @@ class CompiledTable : public LayoutStage::Impl {
   const LayoutTable* table() const override { return &table_; }
   const std::vector<CompiledRow>& rows() const { return rows_; }
   const Names& names(bool to_hf) const { return to_hf ? native_ : hf_; }
+  // Whether one row alone is at the end.
+  bool only_at_end() const {
+    return absl::c_count_if(rows_, [](const CompiledRow& row) {
+             return row.row.at_end;
+           }) == 1;
+  }
   const NamePattern* router() const {
     return router_.left.empty() ? nullptr : &router_.left[0];
   }
@@ -582,6 +588,7 @@ class TableSink : public LayoutSink {
     return group;
   }
   absl::Status Merge(Group* group);
+  void Forget(Group* group);
   absl::Status CheckParts(Group* group);
   // Rows without a stack, of the tensors in tensors_ and the names in context_.
   absl::Status Forward(const CompiledRow& row, const NameCaptures& captures,
@@ -697,9 +704,11 @@ absl::StatusOr<std::unique_ptr<LayoutSink>> CompiledTable::Start(
   std::vector<bool> active;
   bool idle = !table_.experts().has_value();
   for (const CompiledRow& row : rows_) {
-    active.push_back(absl::c_all_of(row.row.forms, [&](const auto& form) {
-      return forms[form.first].empty() || forms[form.first] == form.second;
-    }));
+    const bool directed = run.to_hf ? row.row.to_hf : row.row.to_native;
+    active.push_back(
+        directed && absl::c_all_of(row.row.forms, [&](const auto& form) {
+          return forms[form.first].empty() || forms[form.first] == form.second;
+        }));
     // A row with nothing to do may still be an exception to others.
     idle =
         idle && (!active.back() ||
@@ -888,7 +897,9 @@ absl::Status TableSink::Merge(Group* group) {
   if (row.over < 0) {
     TakeNone();
     for (Part& part : parts) Take(std::move(part.tensor), part.origin);
-    return Forward(row, group->captures, origin);
+    WINDLASS_RETURN_IF_ERROR(Forward(row, group->captures, origin));
+    Forget(group);
+    return absl::OkStatus();
   }
   // By native name, its elements.
   std::vector<std::vector<Tensor>> columns;
@@ -940,6 +951,18 @@ absl::Status TableSink::Forward(const CompiledRow& row,
     WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
   }
   return EmitNative(row, captures, origin);
+}
+
+// A model of a hundred thousand packed weights has as many groups of a few
+// tensors, one after the other; what repeats one collides with it by name.
+void TableSink::Forget(Group* group) {
+  if (order_.back() != group) return;
+  order_.pop_back();
+  const size_t index = group->row - table_.rows().data();
+  std::string name;
+  group->row->names.right[0].AppendName(group->captures, &name);
+  last_[index] = nullptr;
+  groups_[index].erase(name);
 }
 
 // One number for all that have these captures, but for that of a stack.
@@ -997,7 +1020,8 @@ absl::Status TableSink::EmitNative(const CompiledRow& row,
       WINDLASS_RETURN_IF_ERROR(next_->Push(std::move(item)));
       continue;
     }
-    deferred_.push_back({BlockOf(row, captures),
+    // Of one row, they stand as they come.
+    deferred_.push_back({table_.only_at_end() ? 0 : BlockOf(row, captures),
                          static_cast<int>(&row - table_.rows().data()),
                          std::move(item)});
   }

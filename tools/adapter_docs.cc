@@ -64,6 +64,8 @@ std::string Operations(const LayoutTable& table, const Row& row) {
     done.push_back("dropped");
   }
   if (row.kind == Row::Kind::kSynthesize) done.push_back("made where missing");
+  if (!row.to_hf) done.push_back("read only");
+  if (!row.to_native) done.push_back("written only");
   std::string text = absl::StrJoin(done, ", ");
   for (const auto& [choice, form] : row.forms) {
     absl::StrAppend(&text, text.empty() ? "" : "; ",

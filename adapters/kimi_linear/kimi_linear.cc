@@ -171,6 +171,9 @@ const AdapterRegistrar kimi_k3({
     &CreateK3,
     /*expert_parallel=*/true,
     /*supports=*/nullptr,
+    /*example_config=*/
+    R"({"num_experts": 4, "moe_intermediate_size": 8, "dtype": "bfloat16",
+        "linear_attn_config": {"num_heads": 96}})",
 });
 
 }  // namespace

@@ -173,7 +173,7 @@ const AdapterRegistrar kimi_k3({
     /*supports=*/nullptr,
     /*example_config=*/
     R"({"num_experts": 4, "moe_intermediate_size": 8, "dtype": "bfloat16",
-        "linear_attn_config": {"num_heads": 96}})",
+        "linear_attn_config": {"num_heads": 6}})",
 });
 
 }  // namespace

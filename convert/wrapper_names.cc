@@ -17,10 +17,14 @@ constexpr absl::string_view kSegments[] = {
     "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module."};
 constexpr absl::string_view kFirst = "module.";
 
-// Quick, and seldom wrong: few names have a segment that starts so.
+// Quick, and seldom wrong: all segments have it.
 bool MayBeWrapped(absl::string_view name) {
-  return absl::StartsWith(name, "_") || absl::StartsWith(name, kFirst) ||
-         absl::StrContains(name, "._");
+  if (absl::StartsWith(name, kFirst)) return true;
+  for (size_t at = name.find('_'); at != name.npos;
+       at = name.find('_', at + 1)) {
+    if (absl::StartsWith(name.substr(at), "_mod")) return true;
+  }
+  return false;
 }
 
 std::string WithoutWrappers(absl::string_view name) {

@@ -43,9 +43,12 @@ bool HasSegment(absl::string_view name, absl::string_view segment) {
 struct CompiledRow {
   Row row;
   NamePattern::Pair names;
-  // Operations before and behind the stack, which is in neither.
+  // Operations before and behind the stack, which is in neither. To native,
+  // transposes wait until there is one tensor instead of hundreds.
   std::vector<LayoutOp> before;
   std::vector<LayoutOp> behind;
+  std::vector<LayoutOp> forward_before;
+  std::vector<LayoutOp> forward_behind;
   std::vector<std::vector<LayoutDim>> shapes;
   std::optional<LayoutDim> count;  // of the stack
   int over = -1;                   // its capture
@@ -315,6 +318,24 @@ absl::Status CompiledTable::Compile() {
   return CheckOverlaps();
 }
 
+// Moves a transpose before the stack behind it, where that makes no difference.
+void TransposeLate(CompiledRow* row) {
+  std::vector<LayoutOp>& ops = row->forward_before;
+  const auto turn = std::find_if(
+      ops.begin(), ops.end(), [](const LayoutOp& op) { return op.transposes; });
+  if (turn == ops.end() ||
+      !std::all_of(turn + 1, ops.end(), [](const LayoutOp& op) {
+        return op.before_transpose != nullptr;
+      })) {
+    return;
+  }
+  for (auto op = turn + 1; op != ops.end(); ++op) {
+    *op = LayoutOp(*op->before_transpose);
+  }
+  row->forward_behind.insert(row->forward_behind.begin(), *turn);
+  ops.erase(turn);
+}
+
 absl::Status CompiledTable::CompileRow(const Row& row,
                                        CompiledRow* compiled) const {
   compiled->row = row;
@@ -359,6 +380,9 @@ absl::Status CompiledTable::CompileRow(const Row& row,
     (compiled->count.has_value() ? compiled->behind : compiled->before)
         .push_back(std::move(op));
   }
+  compiled->forward_before = compiled->before;
+  compiled->forward_behind = compiled->behind;
+  if (compiled->over >= 0) TransposeLate(compiled);
   compiled->keeps_name = !row.hf.empty() && row.native.size() == 1 &&
                          row.native[0] == row.hf[0] && !row.at_end &&
                          row.set < 0;
@@ -801,7 +825,7 @@ absl::Status TableSink::PushDecoded(const Found& found, LayoutItem& item) {
     if (tensor != nullptr) Take(*tensor, item.origin);
   }
   if (!row.keeps_name) return Forward(row, found.captures, item.origin);
-  for (const LayoutOp& op : row.before) {
+  for (const LayoutOp& op : row.forward_before) {
     WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
   }
   item.tensor = std::move(tensors_[0]);
@@ -909,7 +933,7 @@ absl::Status TableSink::Merge(Group* group) {
     for (size_t k = i; k < i + step; ++k) {
       Take(std::move(parts[k].tensor), parts[k].origin);
     }
-    for (const LayoutOp& op : row.before) {
+    for (const LayoutOp& op : row.forward_before) {
       WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
     }
     columns.resize(tensors_.size());
@@ -925,7 +949,7 @@ absl::Status TableSink::Merge(Group* group) {
     if (!stacked.ok()) return Annotate(stacked.status(), Quoted(origin->name));
     tensors_.push_back(*std::move(stacked));
   }
-  for (const LayoutOp& op : row.behind) {
+  for (const LayoutOp& op : row.forward_behind) {
     WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
   }
   return EmitNative(row, group->captures, origin);
@@ -947,7 +971,7 @@ absl::Status TableSink::ForwardOne(const CompiledRow& row,
 absl::Status TableSink::Forward(const CompiledRow& row,
                                 const NameCaptures& captures,
                                 const NamedTensor* origin) {
-  for (const LayoutOp& op : row.before) {
+  for (const LayoutOp& op : row.forward_before) {
     WINDLASS_RETURN_IF_ERROR(Apply(op, true, context_, &tensors_));
   }
   return EmitNative(row, captures, origin);

@@ -188,6 +188,7 @@ LayoutOp Transpose() {
     return windlass::Transpose(tensor);
   });
   op.moves = true;
+  op.transposes = true;
   return op;
 }
 
@@ -204,6 +205,9 @@ LayoutOp Concat(int dim, std::vector<int64_t> widths) {
                               std::vector<Tensor>* tensors) {
     return Cut(dim, widths, tensors);
   };
+  if (dim == -1) {
+    op.before_transpose = std::make_shared<LayoutOp>(Concat(-2, widths));
+  }
   return op;
 }
 
@@ -212,6 +216,7 @@ LayoutOp Split(int dim, std::vector<int64_t> widths) {
   op.name = absl::StrCat("split ", dim);
   std::swap(op.takes, op.gives);
   std::swap(op.forward, op.backward);
+  op.before_transpose = nullptr;
   return op;
 }
 

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -61,6 +62,10 @@ struct LayoutOp {
   int gives = 0;
   // Only places of elements change, so that a cast may just as well come first.
   bool moves = false;
+  // Transpose(); and what gives the same of tensors that are not transposed
+  // yet as this of transposed ones, but for a transpose. Null for none.
+  bool transposes = false;
+  std::shared_ptr<const LayoutOp> before_transpose;
   // Tensors without companions and of a dtype of more than eight bits are left
   // alone, and so is every tensor on the way back.
   bool unpacks = false;

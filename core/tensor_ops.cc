@@ -51,8 +51,6 @@ class OneInputSource : public TensorSource {
     return inner_->VisitInputs(visit);
   }
 
-  const Source& input() const { return inner_; }
-
  protected:
   const TensorSource& inner() const { return *inner_; }
 
@@ -159,11 +157,6 @@ class TransposeSource : public OneInputSource {
           }
           return absl::OkStatus();
         });
-  }
-
-  // Whether its matrices are [rows, cols].
-  bool Gives(int64_t rows, int64_t cols) const {
-    return rows == n_ && cols == m_;
   }
 
   // As many of a matrix's output rows as a piece holds: the more, the longer
@@ -474,24 +467,6 @@ absl::StatusOr<Tensor> Slice(const Tensor& tensor, int dim, int64_t begin,
 
 namespace {
 
-// The tensors that `tensors` are transposes of, or none.
-std::vector<Tensor> TransposedInputs(absl::Span<const Tensor> tensors) {
-  std::vector<Tensor> inputs;
-  for (const Tensor& tensor : tensors) {
-    const auto* source =
-        dynamic_cast<const TransposeSource*>(tensor.source().get());
-    Shape shape = tensor.shape();
-    const int last = tensor.rank() - 1;
-    if (source == nullptr || last < 1 ||
-        !source->Gives(shape[last - 1], shape[last])) {
-      return {};
-    }
-    std::swap(shape[last], shape[last - 1]);
-    inputs.emplace_back(tensor.dtype(), std::move(shape), source->input());
-  }
-  return inputs;
-}
-
 // Parts that are one row of parts themselves are replaced by those.
 void Flatten(std::vector<ConcatSource::Part>* parts) {
   std::vector<ConcatSource::Part> flat;
@@ -542,17 +517,6 @@ absl::StatusOr<Tensor> Concat(absl::Span<const Tensor> tensors, int dim) {
   if (parts.size() < 2) {
     const Source source = parts.empty() ? first.source() : parts[0].source;
     return Tensor(first.dtype(), std::move(shape), source);
-  }
-  // One transpose of all is the same as one of each, and takes less memory:
-  // there may be a million.
-  if (dim != first.rank() - 2) {
-    const std::vector<Tensor> inputs = TransposedInputs(tensors);
-    if (!inputs.empty()) {
-      const bool last = dim == first.rank() - 1;
-      WINDLASS_ASSIGN_OR_RETURN(const Tensor joined,
-                                Concat(inputs, last ? dim - 1 : dim));
-      return Transpose(joined);
-    }
   }
   const int64_t width = shape[dim] * inner;
   int64_t rows = 1;

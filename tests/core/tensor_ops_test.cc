@@ -151,7 +151,7 @@ TEST_F(TensorOpsTest, SliceAndConcatAreInverse) {
   }
 }
 
-// One transpose is made of them: nobody may see it but by its bytes.
+// Joined, and stacked once more: what is one row of parts is flattened.
 TEST_F(TensorOpsTest, TransposesAreConcatenatedAsAllElse) {
   const Tensor a = RandomTensor(DType::kBF16, {3, 5, 7}, &random_);
   const Tensor b = RandomTensor(DType::kBF16, {3, 11, 7}, &random_);

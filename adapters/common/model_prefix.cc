@@ -15,7 +15,7 @@ LayoutTable ModelRootTable(std::vector<std::string> kept) {
     const std::string pattern = absl::StrCat(prefix, "{r*}");
     rooted.Rename(pattern, pattern);
   }
-  rooted.Else().Rename("{r*}", "model.{r*}");
+  rooted.Else().Rename("{r*}", "model.{r*}").OnlyToNative();
 
   LayoutChoice root;
   root.name = "root";

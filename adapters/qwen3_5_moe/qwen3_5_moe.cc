@@ -19,7 +19,6 @@
 #include "windlass/adapters/qwen3_5_moe/mtp_layout.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
-#include "windlass/core/key_rewriter.h"
 #include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/status_macros.h"
@@ -32,16 +31,14 @@ constexpr char kTextModelType[] = "qwen3_5_moe_text";
 
 // Names that only files have: a head within the model, and where the model is
 // text alone, the language model of the whole.
-NameRules FileNames(bool text_only) {
-  KeyRewriter::Pairs prefixes = {{"model.lm_head.", "lm_head."}};
+LayoutTable FileNames(bool text_only) {
+  LayoutTable table;
+  table.Rename("model.lm_head.{r*}", "lm_head.{r*}").OnlyToNative();
   if (text_only) {
-    prefixes.push_back({"model.language_model.", "model."});
-    prefixes.push_back({"language_model.", ""});
+    table.Rename("model.language_model.{r*}", "model.{r*}").OnlyToNative();
+    table.Rename("language_model.{r*}", "{r*}").OnlyToNative();
   }
-  NameRules rules;
-  rules.to_native =
-      KeyRewriter::Create({KeyRewriter::Prefix(std::move(prefixes))}).value();
-  return rules;
+  return table;
 }
 
 absl::StatusOr<bool> ReadTextOnly(const ModelConfig& config,

@@ -1,6 +1,8 @@
 #include "windlass/core/dequantize.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <string>
@@ -190,6 +192,59 @@ class DequantizeSource : public TensorSource {
   const DType dtype_;
   const Grid grid_;
   const int64_t packed_;
+};
+
+class ExpectShapeSource : public TensorSource {
+ public:
+  ExpectShapeSource(const Tensor& tensor, const Tensor& shape)
+      : inner_(tensor.source()),
+        expected_(tensor.shape()),
+        shape_(shape.source()),
+        dtype_(shape.dtype()) {}
+
+  absl::Status Read(const Region& region, char* to,
+                    int64_t to_stride) const override {
+    if (!agreed_.load(std::memory_order_relaxed)) {
+      WINDLASS_RETURN_IF_ERROR(Check());
+      agreed_.store(true, std::memory_order_relaxed);
+    }
+    return inner_->Read(region, to, to_stride);
+  }
+
+  int64_t PieceEnd(int64_t offset) const override {
+    return inner_->PieceEnd(offset);
+  }
+
+  bool VisitInputs(Visitor visit) const override {
+    return inner_->VisitInputs(visit) && shape_->VisitInputs(visit);
+  }
+
+ private:
+  absl::Status Check() const {
+    const int64_t size = DTypeBytes(dtype_);
+    std::string bytes(expected_.size() * size, '\0');
+    WINDLASS_RETURN_IF_ERROR(
+        shape_->Read(Region{0, static_cast<int64_t>(bytes.size())}, &bytes[0],
+                     bytes.size()));
+    Shape found;
+    for (size_t i = 0; i < expected_.size(); ++i) {
+      int64_t wide = 0;
+      int32_t narrow = 0;
+      std::memcpy(size == 8 ? static_cast<void*>(&wide) : &narrow,
+                  &bytes[i * size], size);
+      found.push_back(size == 8 ? wide : narrow);
+    }
+    if (found == expected_) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat(
+        "a packed weight of the shape ", ShapeString(expected_), ": found ",
+        ShapeString(found), " in the tensor that says its shape"));
+  }
+
+  const std::shared_ptr<const TensorSource> inner_;
+  const Shape expected_;
+  const std::shared_ptr<const TensorSource> shape_;
+  const DType dtype_;
+  mutable std::atomic<bool> agreed_{false};
 };
 
 constexpr int64_t kInt4Group = 32;
@@ -396,6 +451,17 @@ absl::StatusOr<Tensor> Dequantize(const Tensor& codes, const Tensor& scales,
       codes, scales, format.element, format.scale, dtype, Grid(shape, blocks));
   if (codes.rank() == 0) shape.clear();
   return Tensor(dtype, std::move(shape), std::move(source));
+}
+
+absl::StatusOr<Tensor> ExpectShape(const Tensor& tensor, const Tensor& shape) {
+  if ((shape.dtype() != DType::kI32 && shape.dtype() != DType::kI64) ||
+      shape.shape() != Shape{tensor.rank()}) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "ExpectShape: found ", shape.ToString(), " for ", tensor.ToString(),
+        ", expected I32 or I64 [", tensor.rank(), "]"));
+  }
+  return Tensor(tensor.dtype(), tensor.shape(),
+                std::make_shared<ExpectShapeSource>(tensor, shape));
 }
 
 absl::StatusOr<Tensor> MulOuter(const Tensor& tensor, const Tensor& scales) {

@@ -72,6 +72,10 @@ PackedFormat Int4Format(int64_t group);
 absl::StatusOr<Tensor> Dequantize(const Tensor& codes, const Tensor& scales,
                                   const PackedFormat& format, DType dtype);
 
+// `tensor`, whose reading fails with InvalidArgument where `shape`, I32 or I64
+// [rank], holds another shape than its own: packed weights say theirs.
+absl::StatusOr<Tensor> ExpectShape(const Tensor& tensor, const Tensor& shape);
+
 // Every element times the scale of its index in the outermost dimension, in
 // the dtype that torch promotes both to. Float dtypes of 16 and 32 bits;
 // `scales` has one dimension.

@@ -134,11 +134,9 @@ absl::StatusOr<Tensor> ShapeTensor(const Shape& shape) {
 
 absl::StatusOr<Tensor> UnpackInt4(const Tensor& codes, Tensor scales,
                                   const Tensor& shape) {
-  if (codes.rank() == 0 || IsFloat(shape.dtype()) ||
-      shape.shape() != Shape{codes.rank()}) {
+  if (codes.rank() == 0) {
     return absl::InvalidArgumentError(
-        absl::StrCat("found ", codes.ToString(), " and ", shape.ToString(),
-                     ", expected I32 codes and, beside them, their shape"));
+        absl::StrCat("found ", codes.ToString(), ", expected rows of codes"));
   }
   Shape grid = codes.shape();
   grid.back() = 1;
@@ -156,8 +154,11 @@ absl::StatusOr<Tensor> UnpackInt4(const Tensor& codes, Tensor scales,
   if (scales.rank() == 1) {
     WINDLASS_ASSIGN_OR_RETURN(scales, Reshape(scales, grid));
   }
-  return Dequantize(codes, scales, Int4Format(columns * 8 / groups),
-                    DType::kBF16);
+  WINDLASS_ASSIGN_OR_RETURN(
+      const Tensor values,
+      Dequantize(codes, scales, Int4Format(columns * 8 / groups),
+                 DType::kBF16));
+  return ExpectShape(values, shape);
 }
 
 }  // namespace

@@ -159,7 +159,7 @@ LayoutOp CastFp8(DType dtype, int64_t block = 128);
 // INT4 as compressed-tensors packs it: codes I32 [..., N / 8], scales
 // [..., groups] (or all of them in one dimension) and an integer tensor that
 // holds the shape, to values in BF16; and back by QuantizeInt4. The shape is
-// that of the codes; the tensor that says so is not read.
+// that of the codes; reading fails where the tensor says another.
 LayoutOp Int4();
 
 // Forward alone: any function of the tensors.

@@ -362,6 +362,25 @@ TEST_F(DequantizeTest, Int4RefusesWhatItCannotScale) {
   }
 }
 
+TEST_F(DequantizeTest, AShapeThatIsAnotherFailsTheReading) {
+  const Tensor tensor = RandomTensor(DType::kBF16, {2, 3}, &random_);
+  for (const Tensor& shape : {MakeTensor<int64_t>(DType::kI64, {2}, {2, 3}),
+                              MakeTensor<int32_t>(DType::kI32, {2}, {2, 3})}) {
+    ASSERT_OK_AND_ASSIGN(const Tensor same, ExpectShape(tensor, shape));
+    EXPECT_EQ(ReadAll(same).value(), ReadAll(tensor).value());
+  }
+  for (const Tensor& shape : {MakeTensor<int64_t>(DType::kI64, {2}, {2, 2}),
+                              MakeTensor<int32_t>(DType::kI32, {2}, {3, 2})}) {
+    ASSERT_OK_AND_ASSIGN(const Tensor other, ExpectShape(tensor, shape));
+    EXPECT_THAT(ReadAll(other), StatusIs(kInvalid, HasSubstr("[2, 3]")));
+  }
+  for (const Tensor& none : {MakeTensor<int64_t>(DType::kI64, {1}, {6}),
+                             MakeTensor<float>(DType::kF32, {2}, {2, 3})}) {
+    EXPECT_THAT(ExpectShape(tensor, none),
+                StatusIs(kInvalid, HasSubstr(none.ToString())));
+  }
+}
+
 TEST_F(DequantizeTest, MulOuterRoundsToThePromotedDType) {
   const std::vector<uint16_t> values = {0x3FC1, 0x4049, 0xBEAB, 0x0001};
   const std::vector<uint16_t> scales = {0x3F9D, 0x4111};

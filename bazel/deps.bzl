@@ -93,14 +93,18 @@ def windlass_deps():
         url = "https://github.com/google/boringssl/releases/download/0.20250311.0/boringssl-0.20250311.0.tar.gz",
     )
 
-def windlass_dev_deps():
-    """What only Windlass's own tests and benchmarks need."""
+def windlass_test_deps():
+    """What @windlass//testing needs besides."""
     _archive(
         name = "googletest",
         sha256 = "7b42b4d6ed48810c5362c265a17faebe90dc2373c885e5216439d37927f02926",
         strip_prefix = "googletest-1.15.2",
         url = "https://github.com/google/googletest/releases/download/v1.15.2/googletest-1.15.2.tar.gz",
     )
+
+def windlass_dev_deps():
+    """What only Windlass's own tests and benchmarks need."""
+    windlass_test_deps()
     _archive(
         name = "google_benchmark",
         sha256 = "32131c08ee31eeff2c8968d7e874f3cb648034377dfc32a4c377fa8796d84981",

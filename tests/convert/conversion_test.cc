@@ -10,9 +10,9 @@
 #include "gtest/gtest.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/storage/storage.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -16,7 +16,7 @@
 #include "windlass/core/dequantize.h"
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
-#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/testing/status_matchers.h"
 #include "windlass/tests/testing/work.h"
 
 namespace windlass {

@@ -20,8 +20,8 @@
 #include "windlass/core/byte_source.h"
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

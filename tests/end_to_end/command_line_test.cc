@@ -10,8 +10,8 @@
 #include "gtest/gtest.h"
 #include "windlass/core/json.h"
 #include "windlass/io/safetensors/header.h"
+#include "windlass/testing/status_matchers.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
 
 namespace windlass {
 namespace {

@@ -12,9 +12,9 @@
 #include "windlass/core/json.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/tensors.h"
 
 namespace windlass {
 namespace {

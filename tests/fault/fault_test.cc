@@ -22,11 +22,11 @@
 #include "windlass/io/save.h"
 #include "windlass/io/storage/storage.h"
 #include "windlass/io/unfinished.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/fault/conversion.h"
 #include "windlass/tests/fault/faulty_storage.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -19,10 +19,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/io/storage/storage.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/fault/conversion.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
 
 namespace {
 

@@ -8,8 +8,8 @@
 #include "gtest/gtest.h"
 #include "windlass/core/model_config.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/testing/status_matchers.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
 
 namespace windlass {
 namespace {

@@ -5,8 +5,8 @@
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/tests/golden/golden_case.h"
-#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/testing/golden_case.h"
+#include "windlass/testing/status_matchers.h"
 
 namespace windlass {
 namespace {

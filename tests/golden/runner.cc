@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "windlass/tests/golden/golden_case.h"
+#include "windlass/testing/golden_case.h"
 #include "windlass/tools/process.h"
 
 namespace {

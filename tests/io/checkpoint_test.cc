@@ -16,9 +16,9 @@
 #include "windlass/core/tensor_ops.h"
 #include "windlass/io/safetensors/header.h"
 #include "windlass/io/save.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -16,8 +16,8 @@
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/tensor_ops.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -13,8 +13,8 @@
 #include "windlass/core/model_config.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

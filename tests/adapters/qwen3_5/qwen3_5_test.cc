@@ -7,8 +7,8 @@
 #include "windlass/adapters/common/gated_delta_net.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/state_dict_adapter.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

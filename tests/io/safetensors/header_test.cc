@@ -9,7 +9,7 @@
 #include "gtest/gtest.h"
 #include "windlass/core/json.h"
 #include "windlass/io/storage/storage.h"
-#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/testing/status_matchers.h"
 
 namespace windlass {
 namespace {

@@ -17,8 +17,8 @@
 #include "windlass/core/state_dict.h"
 #include "windlass/io/safetensors/header.h"
 #include "windlass/io/safetensors/index.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/testing/work.h"
 
 namespace windlass {

@@ -5,7 +5,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/testing/status_matchers.h"
 
 namespace windlass {
 namespace {

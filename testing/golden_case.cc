@@ -1,4 +1,4 @@
-#include "windlass/tests/golden/golden_case.h"
+#include "windlass/testing/golden_case.h"
 
 #include <algorithm>
 #include <memory>
@@ -14,7 +14,7 @@
 #include "windlass/core/status_macros.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/storage/storage.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -1,11 +1,11 @@
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/tensors.h"
 
 #include <algorithm>
 #include <map>
 
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
-#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/testing/status_matchers.h"
 
 namespace windlass {
 

@@ -1,4 +1,4 @@
-#include "windlass/tests/testing/layout_example.h"
+#include "windlass/testing/layout_example.h"
 
 #include <map>
 #include <optional>
@@ -10,7 +10,7 @@
 #include "windlass/core/layout_stage.h"
 #include "windlass/core/name_pattern.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -227,6 +227,12 @@ TEST_F(KimiVlTest, K25ReadsAnyPackedWeightAndMissesAnyPart) {
   ASSERT_THAT(Names(native),
               ElementsAre(absl::StrCat("model.", name, "weight")));
   EXPECT_EQ(native.begin()->tensor.ToString(), "BF16 [4, 32]");
+  ASSERT_OK(hf.Insert(name + "weight",
+                      RandomTensor(DType::kBF16, {4, 32}, &random_)));
+  EXPECT_THAT(adapter->FromHf(hf, {}),
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       AllOf(HasSubstr(name + "weight\""),
+                             HasSubstr(name + "weight_shape\""))));
   EXPECT_THAT(
       adapter->FromHf(Dict({"language_model.model.norm.weight_scale"}), {}),
       StatusIs(kInvalid,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -50,6 +51,8 @@ class OneInputSource : public TensorSource {
   bool VisitInputs(Visitor visit) const override {
     return inner_->VisitInputs(visit);
   }
+
+  const Source& input() const { return inner_; }
 
  protected:
   const TensorSource& inner() const { return *inner_; }
@@ -157,6 +160,11 @@ class TransposeSource : public OneInputSource {
           }
           return absl::OkStatus();
         });
+  }
+
+  // Whether its matrices are [rows, cols].
+  bool Gives(int64_t rows, int64_t cols) const {
+    return rows == n_ && cols == m_;
   }
 
   // As many of a matrix's output rows as a piece holds: the more, the longer
@@ -400,6 +408,21 @@ absl::Status CheckHalves(absl::string_view op, const Tensor& tensor, int dim) {
                  absl::StrCat("an even number of elements in dimension ", dim));
 }
 
+// The tensor that `tensor` is the transpose of, or none.
+std::optional<Tensor> TransposedInput(const Tensor& tensor) {
+  const auto* source =
+      dynamic_cast<const TransposeSource*>(tensor.source().get());
+  Shape shape = tensor.shape();
+  const int last = tensor.rank() - 1;
+  // What was reshaped has the same source.
+  if (source == nullptr || last < 1 ||
+      !source->Gives(shape[last - 1], shape[last])) {
+    return std::nullopt;
+  }
+  std::swap(shape[last], shape[last - 1]);
+  return Tensor(tensor.dtype(), std::move(shape), source->input());
+}
+
 }  // namespace
 
 absl::StatusOr<Tensor> Cast(const Tensor& tensor, DType dtype) {
@@ -408,6 +431,12 @@ absl::StatusOr<Tensor> Cast(const Tensor& tensor, DType dtype) {
     return Invalid("Cast", tensor,
                    absl::StrCat("a float dtype of whole bytes to cast to ",
                                 DTypeName(dtype)));
+  }
+  // Below a transpose, which reads long runs where it is asked for many rows: a
+  // cast asks for few.
+  if (const std::optional<Tensor> turned = TransposedInput(tensor)) {
+    WINDLASS_ASSIGN_OR_RETURN(const Tensor cast, Cast(*turned, dtype));
+    return Transpose(cast);
   }
   return Tensor(dtype, tensor.shape(),
                 std::make_shared<CastSource>(tensor, dtype));

@@ -3,6 +3,7 @@
 #ifndef WINDLASS_TESTS_TESTING_TENSORS_H_
 #define WINDLASS_TESTS_TESTING_TENSORS_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -10,6 +11,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "windlass/core/byte_source.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/tensor.h"
@@ -44,6 +48,25 @@ std::string Difference(const StateDict& found, const StateDict& expected);
 // Reads a tensor by random regions of whole elements, and expects of each the
 // bytes that ReadAll gives. Dtypes of whole bytes.
 void ExpectRegionsAgree(const Tensor& tensor, std::mt19937* random);
+
+// Bytes in memory that know how often they are read.
+class CountedSource : public ByteSource {
+ public:
+  explicit CountedSource(std::string bytes) : bytes_(std::move(bytes)) {}
+  const std::string& name() const override { return name_; }
+  int64_t size() const override { return bytes_.size(); }
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
+    ++reads_;
+    std::copy_n(bytes_.data() + offset, out.size(), out.data());
+    return absl::OkStatus();
+  }
+  int reads() const { return reads_; }
+
+ private:
+  const std::string bytes_;
+  const std::string name_ = "memory";
+  mutable int reads_ = 0;
+};
 
 }  // namespace windlass
 

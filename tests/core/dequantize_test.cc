@@ -14,10 +14,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/types/span.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/core/byte_source.h"
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/testing/status_matchers.h"
@@ -314,30 +312,11 @@ TEST_F(DequantizeTest, QuantizesInt4InEqualGroupsOf32OrLess) {
   }
 }
 
-// Bytes in memory that know how often they are read.
-class Counted : public ByteSource {
- public:
-  explicit Counted(std::string bytes) : bytes_(std::move(bytes)) {}
-  const std::string& name() const override { return name_; }
-  int64_t size() const override { return bytes_.size(); }
-  absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
-    ++reads_;
-    std::copy_n(bytes_.data() + offset, out.size(), out.data());
-    return absl::OkStatus();
-  }
-  int reads() const { return reads_; }
-
- private:
-  const std::string bytes_;
-  const std::string name_ = "memory";
-  mutable int reads_ = 0;
-};
-
 // Experts lie transposed in the native layout: a few output rows at a time
 // would read the matrix anew for each of them.
 TEST_F(DequantizeTest, Int4ReadsEachRowOfATransposeOnce) {
   constexpr int64_t kRows = 1024, kCols = 512;
-  const auto source = std::make_shared<Counted>(
+  const auto source = std::make_shared<CountedSource>(
       ReadAll(RandomTensor(DType::kBF16, {kRows, kCols}, &random_)).value());
   ASSERT_OK_AND_ASSIGN(const Tensor stored,
                        Tensor::FromExtent(DType::kBF16, {kRows, kCols},

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -115,6 +116,21 @@ TEST_F(TensorOpsTest, CastToFp8RoundsToTheNearestCode) {
   EXPECT_EQ(ReadAll(codes).value(),
             std::string(expected.begin(), expected.end()));
   ExpectRegionsAgree(codes, &random_);
+}
+
+// Experts lie transposed in the native layout: a few output rows at a time
+// would read the matrix anew for each of them.
+TEST_F(TensorOpsTest, CastReadsEachRowOfATransposeOnce) {
+  constexpr int64_t kRows = 512, kCols = 4096;
+  const auto source = std::make_shared<CountedSource>(
+      ReadAll(RandomTensor(DType::kBF16, {kRows, kCols}, &random_)).value());
+  ASSERT_OK_AND_ASSIGN(const Tensor stored,
+                       Tensor::FromExtent(DType::kBF16, {kRows, kCols},
+                                          Extent{source, 0, source->size()}));
+  ASSERT_OK_AND_ASSIGN(const Tensor turned, Transpose(stored));
+  ASSERT_OK_AND_ASSIGN(const Tensor cast, CastToFp8(turned));
+  ASSERT_OK(ReadAll(cast));
+  EXPECT_LE(source->reads(), kRows);
 }
 
 TEST_F(TensorOpsTest, CastToFp8RefusesWhatHasNoCode) {

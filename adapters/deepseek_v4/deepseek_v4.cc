@@ -36,15 +36,15 @@ LayoutTable ScaleTable(const MoeOptions& moe) {
 }
 
 // MTP layers go by their own names or follow the `layers` others; those beyond
-// the `depth` that the config has are dropped.
+// the `depth` that the config has are dropped, the others stand at the end.
 LayoutTable MtpTable(int64_t layers, int64_t depth) {
   LayoutTable table, own, counted, counted_in_model;
-  own.Rename("mtp.{k}.{r*}", "mtp.layers.{k}.{r}");
+  own.Rename("mtp.{k}.{r*}", "mtp.layers.{k}.{r}").AtEnd();
   if (depth == 0) return table.DropHf("mtp.{r*}").Else().Append(own);
   const std::string behind = absl::StrCat("layers.{l>=", layers, "}.{r*}");
   const std::string native = absl::StrCat("mtp.layers.{l-", layers, "}.{r}");
-  counted.Rename(behind, native);
-  counted_in_model.Rename("model." + behind, native);
+  counted.Rename(behind, native).AtEnd();
+  counted_in_model.Rename("model." + behind, native).AtEnd();
   return table.DropHf(absl::StrCat("mtp.{k>=", depth, "}.{r*}"))
       .DropHf(absl::StrCat("{p:model.|}layers.{l>=", layers + depth, "}.{r*}"))
       .Else()

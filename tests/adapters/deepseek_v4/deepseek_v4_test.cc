@@ -71,6 +71,16 @@ TEST_F(DeepSeekV4Test, FindsMtpLayersUnderEachOfTheirNames) {
   }
 }
 
+TEST_F(DeepSeekV4Test, MtpLayersStandBehindAllOthers) {
+  const StateDict hf = Dict({"layers.3.enorm.weight", "mtp.0.attn_norm.weight",
+                             "layers.0.attn_norm.weight", "norm.weight"});
+  ASSERT_OK_AND_ASSIGN(const StateDict native, Adapter()->FromHf(hf, {}));
+  EXPECT_THAT(Names(native),
+              ElementsAre("model.layers.0.input_layernorm.weight",
+                          "model.norm.weight", "mtp.layers.0.enorm.weight",
+                          "mtp.layers.0.input_layernorm.weight"));
+}
+
 TEST_F(DeepSeekV4Test, DropsMtpLayersBeyondTheDepth) {
   const StateDict hf = Dict({"layers.2.attn_norm.weight", "mtp.0.enorm.weight",
                              "mtp.1.enorm.weight", "layers.4.enorm.weight"});

@@ -1,5 +1,10 @@
 #include "windlass/convert/conversion.h"
 
+#include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <cstdlib>
 #include <utility>
 
@@ -180,6 +185,13 @@ std::vector<ReportedFile> ListFiles(const TransferPlan& plan) {
   return files;
 }
 
+// Headers were read on several threads, and glibc keeps for each what it freed.
+void ReleaseFreeMemory() {
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+}
+
 }  // namespace
 
 absl::string_view LayoutName(Layout layout) {
@@ -215,6 +227,7 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
     }
     WINDLASS_ASSIGN_OR_RETURN(conversion.input_,
                               OpenCheckpoint(request.input, request.open));
+    ReleaseFreeMemory();
     const Checkpoint& input = conversion.input_;
     report.left_out = input.left_out;
     report.left_behind = input.left_behind;

@@ -79,8 +79,8 @@ class DequantizeSource : public TensorSource {
  public:
   DequantizeSource(const Tensor& codes, const Tensor& scales, ElementCode code,
                    ScaleCode scale, DType dtype, Grid grid)
-      : codes_(codes),
-        scales_(scales),
+      : codes_{codes.source(), codes.dtype()},
+        scales_{scales.source(), scales.dtype()},
         code_(code),
         scale_(scale),
         dtype_(dtype),
@@ -112,8 +112,8 @@ class DequantizeSource : public TensorSource {
   }
 
   bool VisitInputs(Visitor visit) const override {
-    return codes_.source()->VisitInputs(visit) &&
-           scales_.source()->VisitInputs(visit);
+    return codes_.source->VisitInputs(visit) &&
+           scales_.source->VisitInputs(visit);
   }
 
  private:
@@ -133,14 +133,14 @@ class DequantizeSource : public TensorSource {
     // Whole elements of the codes' dtype, and whole bytes.
     const int64_t unit = std::max<int64_t>(packed_, 2);
     const int64_t bits =
-        code_ == ElementCode::kFloat ? DTypeBits(codes_.dtype()) : 4;
+        code_ == ElementCode::kFloat ? DTypeBits(codes_.dtype) : 4;
     const int64_t begin = col / unit * unit;
     const int64_t end =
         std::min((col + cols + unit - 1) / unit * unit, grid_.cols());
     const int64_t width = (end - begin) * bits / 8;
     const int64_t stride = grid_.cols() * bits / 8;
     const auto codes = Scratch(rows * width);
-    WINDLASS_RETURN_IF_ERROR(codes_.source()->Read(
+    WINDLASS_RETURN_IF_ERROR(codes_.source->Read(
         Region{row * stride + begin * bits / 8, width, rows, stride},
         codes.get(), width));
 
@@ -154,23 +154,23 @@ class DequantizeSource : public TensorSource {
 
     for (int64_t i = 0; i < rows; ++i) {
       const int64_t scale_row = grid_.RowOf(row + i) - first_scale;
-      UnpackRow(code_, codes_.dtype(), codes.get() + i * width, col - begin,
-                cols, &scales[scale_row * blocks], col % grid_.block(),
-                grid_.block(), dtype_, to + i * to_stride);
+      UnpackRow(code_, codes_.dtype, codes.get() + i * width, col - begin, cols,
+                &scales[scale_row * blocks], col % grid_.block(), grid_.block(),
+                dtype_, to + i * to_stride);
     }
     return absl::OkStatus();
   }
 
   absl::Status ReadScales(int64_t row, int64_t rows, int64_t col, int64_t cols,
                           std::vector<float>* scales) const {
-    const int64_t size = DTypeBytes(scales_.dtype());
+    const int64_t size = DTypeBytes(scales_.dtype);
     const int64_t width = grid_.scale_cols() * size;
     const auto raw = Scratch(rows * cols * size);
-    WINDLASS_RETURN_IF_ERROR(scales_.source()->Read(
+    WINDLASS_RETURN_IF_ERROR(scales_.source->Read(
         Region{row * width + col * size, cols * size, rows, width}, raw.get(),
         cols * size));
     if (scale_ == ScaleCode::kFloat) {
-      DecodeToF32(scales_.dtype(), raw.get(), rows * cols, scales->data());
+      DecodeToF32(scales_.dtype, raw.get(), rows * cols, scales->data());
       return absl::OkStatus();
     }
     DecodeExponents(reinterpret_cast<const uint8_t*>(raw.get()), rows * cols,
@@ -185,8 +185,15 @@ class DequantizeSource : public TensorSource {
     DecodeToF32(dtype_, rounded.data(), scales->size(), scales->data());
   }
 
-  const Tensor codes_;
-  const Tensor scales_;
+  // A tensor but for its shape, which the grid has: a model has 70,000 of
+  // these.
+  struct Input {
+    std::shared_ptr<const TensorSource> source;
+    DType dtype;
+  };
+
+  const Input codes_;
+  const Input scales_;
   const ElementCode code_;
   const ScaleCode scale_;
   const DType dtype_;

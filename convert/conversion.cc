@@ -1,10 +1,5 @@
 #include "windlass/convert/conversion.h"
 
-#include <stdlib.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
-
 #include <cstdlib>
 #include <utility>
 
@@ -24,6 +19,10 @@
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/in_place.h"
 #include "windlass/io/parallel.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace windlass {
 namespace {

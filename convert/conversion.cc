@@ -19,6 +19,7 @@
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/in_place.h"
 #include "windlass/io/parallel.h"
+#include "windlass/io/transfer/digest.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -172,6 +173,42 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockInput(const Location& folder,
   return std::unique_ptr<FolderLock>();
 }
 
+// What a request that keeps the layout cannot ask for as well.
+absl::Status CheckSame(const ConversionRequest& request) {
+  const ConversionRequest plain;
+  const char* what = nullptr;
+  if (request.adapter != plain.adapter) what = "an adapter";
+  if (request.adapter_options != plain.adapter_options) what = "its options";
+  if (!request.config.empty()) what = "a config";
+  if (request.exclude_key_regex != plain.exclude_key_regex) {
+    what = "names to exclude";
+  }
+  if (request.v4_compatible) what = "v4_compatible";
+  if (request.device_mesh.ep_size > 1) what = "a share of the experts";
+  if (request.output.empty()) what = "no output";
+  if (what == nullptr) return absl::OkStatus();
+  return BadRequest(absl::InvalidArgumentError(absl::StrCat(
+      "found ", what, ", expected none where the layout stays the same")));
+}
+
+// The formats exist, whatever else becomes of the request.
+absl::Status CheckFormats(const ConversionRequest& request) {
+  if (request.open.format != "auto") {
+    WINDLASS_RETURN_IF_ERROR(
+        BadRequest(FindFormat(request.open.format).status()));
+  }
+  return BadRequest(FindFormat(request.save.format).status());
+}
+
+StateDict Copy(const StateDict& tensors) {
+  StateDict copy;
+  copy.Reserve(tensors.size());
+  for (const NamedTensor& named : tensors) {
+    copy.Insert(named.name, named.tensor).IgnoreError();  // no name twice
+  }
+  return copy;
+}
+
 std::vector<ReportedFile> ListFiles(const TransferPlan& plan) {
   std::vector<ReportedFile> files;
   for (const PlannedFile& file : plan.files) {
@@ -194,7 +231,15 @@ void ReleaseFreeMemory() {
 }  // namespace
 
 absl::string_view LayoutName(Layout layout) {
-  return layout == Layout::kHf ? "hf" : "native";
+  switch (layout) {
+    case Layout::kNative:
+      return "native";
+    case Layout::kHf:
+      return "hf";
+    case Layout::kSame:
+      break;
+  }
+  return "same";
 }
 
 bool IsBadRequest(const absl::Status& status) {
@@ -210,10 +255,16 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
     WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place,
                               FindCheckpoint(request.input));
     const Location& folder = place.folder;
-    WINDLASS_ASSIGN_OR_RETURN(Chosen chosen, ChooseAdapter(request, folder));
+    WINDLASS_RETURN_IF_ERROR(CheckFormats(request));
+    Chosen chosen;
+    if (request.to == Layout::kSame) {
+      WINDLASS_RETURN_IF_ERROR(CheckSame(request));
+    } else {
+      WINDLASS_ASSIGN_OR_RETURN(chosen, ChooseAdapter(request, folder));
+      conversion.report_.adapter = chosen.info->name;
+      conversion.tag_ = Tag(request, *chosen.info);
+    }
     ConversionReport& report = conversion.report_;
-    report.adapter = chosen.info->name;
-    conversion.tag_ = Tag(request, *chosen.info);
     conversion.to_ = request.to;
     conversion.adapter_ = std::move(chosen.adapter);
     conversion.hf_options_ = chosen.options;
@@ -228,6 +279,8 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
                               OpenCheckpoint(request.input, request.open));
     ReleaseFreeMemory();
     const Checkpoint& input = conversion.input_;
+    report.input_format = std::string(input.format->name());
+    report.output_format = in_place ? report.input_format : request.save.format;
     report.left_out = input.left_out;
     report.left_behind = input.left_behind;
     if (in_place) {
@@ -252,6 +305,18 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
     WINDLASS_ASSIGN_OR_RETURN(
         conversion.save_,
         PlanSave(conversion.output_, input, request.output, save));
+    if (conversion.save_->is_file) {
+      if (options.digest != DigestKind::kNone) {
+        return BadRequest(absl::InvalidArgumentError(
+            absl::StrCat(request.output,
+                         ": found one file, expected a folder, which has room "
+                         "for digests")));
+      }
+      report.edited.clear();
+      report.left_behind.insert(report.left_behind.end(),
+                                input.side_files.begin(),
+                                input.side_files.end());
+    }
     report.files = ListFiles(conversion.save_->transfer);
     report.bytes = conversion.save_->transfer.bytes();
     if (dry_run) {
@@ -262,8 +327,10 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
 }
 
 absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
-  WINDLASS_ASSIGN_OR_RETURN(unwrapped_,
-                            StripWrapperNames(input_.tensors, wrapper_names));
+  if (to_ != Layout::kSame || !wrapper_names.prefixes.empty()) {
+    WINDLASS_ASSIGN_OR_RETURN(unwrapped_,
+                              StripWrapperNames(input_.tensors, wrapper_names));
+  }
   if (!unwrapped_.empty()) {
     auto before = input_.tensors.begin();
     for (const NamedTensor& named : unwrapped_) {
@@ -280,7 +347,8 @@ absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
 absl::Status Conversion::EditConfig(SaveOptions* options) {
   constexpr char kName[] = "config.json";
   constexpr char kField[] = "quantization_config";
-  if (!absl::c_linear_search(input_.side_files, kName) ||
+  if (to_ == Layout::kSame ||
+      !absl::c_linear_search(input_.side_files, kName) ||
       HoldsPacked(output_)) {
     return absl::OkStatus();
   }
@@ -301,7 +369,21 @@ absl::Status Conversion::EditConfig(SaveOptions* options) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<StateDict> Conversion::Apply(Layout to,
+                                            const StateDict& tensors) const {
+  switch (to) {
+    case Layout::kNative:
+      return adapter_->FromHf(tensors, FromHfOptions{hf_options_.device_mesh});
+    case Layout::kHf:
+      return adapter_->ToHf(tensors, hf_options_);
+    case Layout::kSame:
+      break;
+  }
+  return Copy(tensors);
+}
+
 absl::StatusOr<std::vector<Loss>> Conversion::Losses() const {
+  if (to_ == Layout::kSame) return std::vector<Loss>();
   const Layout from = to_ == Layout::kHf ? Layout::kNative : Layout::kHf;
   const absl::StatusOr<StateDict> back = Apply(from, output_);
   if (!back.ok()) return Annotate(back.status(), "on the way back");

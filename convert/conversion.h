@@ -33,9 +33,10 @@
 
 namespace windlass {
 
-enum class Layout { kNative, kHf };
+// kSame is that of the input, whichever it is.
+enum class Layout { kNative, kHf, kSame };
 
-// "native", "hf".
+// "native", "hf", "same".
 absl::string_view LayoutName(Layout layout);
 
 struct ConversionRequest {
@@ -45,6 +46,8 @@ struct ConversionRequest {
   // The folder to write. Empty converts in place: only the headers of INPUT's
   // files are rewritten, so only names may change.
   std::string output;
+  // kSame changes the format alone: it takes no adapter and no config.json, and
+  // no name changes but for prefixes that are asked to go.
   Layout to = Layout::kNative;
   // A registered adapter's name; "auto" goes by config.json.
   std::string adapter = "auto";
@@ -74,7 +77,10 @@ struct ReportedFile {
 };
 
 struct ConversionReport {
-  std::string adapter;
+  std::string adapter;  // empty for none
+  // Names of formats.
+  std::string input_format;
+  std::string output_format;
   ConversionSummary summary;
   // What is written, and how much that is. In place: nothing is listed.
   std::vector<ReportedFile> files;
@@ -94,9 +100,9 @@ struct ConversionReport {
   bool already_converted = false;
 };
 
-// What is wrong with the request itself: an unknown adapter, an option that the
-// adapter does not take, a rank out of range. Everything else that fails says
-// what is wrong with the world.
+// What is wrong with the request itself: an unknown adapter or format, an
+// option that the adapter does not take, a rank out of range. Everything else
+// that fails says what is wrong with the world.
 bool IsBadRequest(const absl::Status& status);
 
 // A conversion that is planned. INPUT is held shared (where it can be written
@@ -137,17 +143,12 @@ class Conversion {
   const StateDict& tensors() const {
     return unwrapped_.empty() ? input_.tensors : unwrapped_;
   }
-  absl::StatusOr<StateDict> Apply(Layout to, const StateDict& tensors) const {
-    return to == Layout::kHf
-               ? adapter_->ToHf(tensors, hf_options_)
-               : adapter_->FromHf(tensors,
-                                  FromHfOptions{hf_options_.device_mesh});
-  }
+  absl::StatusOr<StateDict> Apply(Layout to, const StateDict& tensors) const;
 
   std::unique_ptr<FolderLock> lock_;
   std::string tag_;
   Layout to_ = Layout::kNative;
-  std::unique_ptr<StateDictAdapter> adapter_;
+  std::unique_ptr<StateDictAdapter> adapter_;  // null for none
   ToHfOptions hf_options_;
   Checkpoint input_;
   StateDict unwrapped_;  // empty where no name has a wrapper's

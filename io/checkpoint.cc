@@ -1,7 +1,9 @@
 #include "windlass/io/checkpoint.h"
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -18,11 +20,44 @@ std::vector<const CheckpointFormat*>& Formats() {
   return *formats;
 }
 
-const CheckpointFormat* DetectFormat(const std::vector<std::string>& names) {
-  for (const CheckpointFormat* format : Formats()) {
-    if (format->Detect(names)) return format;
+// "safetensors, torch"
+std::string FormatNames(const std::vector<const CheckpointFormat*>& formats) {
+  std::vector<absl::string_view> names;
+  for (const CheckpointFormat* format : formats) {
+    names.push_back(format->name());
   }
-  return nullptr;
+  absl::c_sort(names);
+  return absl::StrJoin(names, ", ");
+}
+
+// The formats that are surest of these names; none where nobody is.
+std::vector<const CheckpointFormat*> DetectFormats(
+    const std::vector<std::string>& names) {
+  std::vector<const CheckpointFormat*> surest;
+  Certainty best = Certainty::kNone;
+  for (const CheckpointFormat* format : Formats()) {
+    const Certainty certainty = format->Detect(names);
+    if (certainty > best) surest.clear();
+    best = std::max(best, certainty);
+    if (certainty == best && best > Certainty::kNone) surest.push_back(format);
+  }
+  return surest;
+}
+
+absl::StatusOr<const CheckpointFormat*> ChooseFormat(
+    const CheckpointPlace& place, const std::vector<std::string>& names,
+    absl::string_view wanted) {
+  if (wanted != "auto") return FindFormat(wanted);
+  const std::vector<const CheckpointFormat*> found = DetectFormats(names);
+  if (found.size() == 1) return found[0];
+  if (found.empty()) {
+    return absl::NotFoundError(absl::StrCat(
+        place.location.path,
+        ": found no checkpoint; known formats: ", FormatNames(Formats())));
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      place.location.path, ": found checkpoints of the formats ",
+      FormatNames(found), ", expected one, or to be told which one is meant"));
 }
 
 }  // namespace
@@ -61,16 +96,11 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
   // A folder that may be entered but not listed hides only its other files.
   if (place.is_file && !names.ok()) names = std::vector<std::string>{file};
   if (!names.ok()) return names.status();
-  const CheckpointFormat* const format =
-      DetectFormat(place.is_file ? std::vector<std::string>{file} : *names);
-  if (format == nullptr) {
-    return absl::NotFoundError(absl::StrCat(
-        place.location.path, ": found no checkpoint; known formats: ",
-        absl::StrJoin(Formats(), ", ",
-                      [](std::string* out, const CheckpointFormat* format) {
-                        absl::StrAppend(out, format->name());
-                      })));
-  }
+  WINDLASS_ASSIGN_OR_RETURN(
+      const CheckpointFormat* const format,
+      ChooseFormat(place,
+                   place.is_file ? std::vector<std::string>{file} : *names,
+                   options.format));
   WINDLASS_ASSIGN_OR_RETURN(Checkpoint checkpoint,
                             format->Open(folder, *names, file, options));
   checkpoint.format = format;
@@ -88,8 +118,34 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
   return checkpoint;
 }
 
-const CheckpointFormat* FormatOf(const Checkpoint& checkpoint) {
-  return checkpoint.format != nullptr ? checkpoint.format : Formats().front();
+absl::StatusOr<const CheckpointFormat*> FindFormat(absl::string_view name) {
+  const CheckpointFormat* found = nullptr;
+  for (const CheckpointFormat* format : Formats()) {
+    if (format->name() != name) continue;
+    if (found != nullptr) {
+      return absl::InternalError(
+          absl::StrCat("two formats are called \"", name, "\""));
+    }
+    found = format;
+  }
+  if (found != nullptr) return found;
+  return absl::NotFoundError(absl::StrCat("format \"", name,
+                                          "\": found no such format, expected ",
+                                          "one of ", FormatNames(Formats())));
+}
+
+absl::StatusOr<std::vector<CheckpointFiles>> FindCheckpointFiles(
+    const Location& folder, const CheckpointFormat& format) {
+  WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            ListNames(folder));
+  std::vector<const CheckpointFormat*> formats = DetectFormats(names);
+  if (!absl::c_linear_search(formats, &format)) formats.push_back(&format);
+  std::vector<CheckpointFiles> found;
+  for (const CheckpointFormat* each : formats) {
+    WINDLASS_ASSIGN_OR_RETURN(CheckpointFiles files, each->FindFiles(folder));
+    found.push_back(std::move(files));
+  }
+  return found;
 }
 
 absl::StatusOr<InPlacePlan> CheckpointFormat::PlanInPlace(

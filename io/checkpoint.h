@@ -68,6 +68,8 @@ struct Checkpoint {
 };
 
 struct OpenOptions {
+  // A format's name; "auto" goes by what lies there.
+  std::string format = "auto";
   // Read the shards that lie there, whatever an index says.
   bool ignore_index = false;
 };
@@ -78,6 +80,27 @@ struct CheckpointFiles {
   std::vector<std::string> shards;
 };
 
+// How sure a format is that what lies somewhere is its own. The surest one has
+// it.
+enum class Certainty {
+  kNone,      // no file of its own is there
+  kPossible,  // files whose names others use, too
+  kLikely,    // files named as its own are
+  kCertain,   // the very file that loaders of this format look for
+};
+
+// How a checkpoint shall be laid out.
+struct LayOutOptions {
+  // 0 keeps together what lay together: each tensor goes where its first source
+  // lay. Otherwise tensors fill shards of at most this many bytes of data, in
+  // order.
+  int64_t max_shard_bytes = 0;
+  // In how many parts tensors are cut, in formats that cut them.
+  int num_shards = 1;
+  // The name of the one file that shall hold it all; empty for a folder's.
+  std::string file;
+};
+
 // How one format lies on disk. Stateless and thread-safe.
 class CheckpointFormat {
  public:
@@ -85,9 +108,13 @@ class CheckpointFormat {
 
   virtual absl::string_view name() const = 0;
 
-  // Whether a folder with these names (sorted), or a file of this name, holds
-  // this format. A pure function.
-  virtual bool Detect(const std::vector<std::string>& names) const = 0;
+  // How sure it is that a folder with these names (sorted), or a file of this
+  // name, holds this format. A pure function.
+  virtual Certainty Detect(const std::vector<std::string>& names) const = 0;
+
+  // Whether a checkpoint that is written to an output of this name is that one
+  // file. A pure function.
+  virtual bool IsFileName(absl::string_view /*name*/) const { return false; }
 
   // Opens the folder, in which `names` lie; where `file` is not empty, that
   // file of it alone. Fills in all but the location and what no format owns.
@@ -96,10 +123,11 @@ class CheckpointFormat {
                                           const std::string& file,
                                           const OpenOptions& options) const = 0;
 
-  // Lays tensors out. `like` is the checkpoint that they were made from.
-  virtual absl::StatusOr<TransferPlan> Plan(const StateDict& tensors,
-                                            const Checkpoint& like,
-                                            int64_t max_shard_bytes) const = 0;
+  // Lays tensors out, in files that this format names. `like` is the checkpoint
+  // that they were made from, in whichever format.
+  virtual absl::StatusOr<TransferPlan> Plan(
+      const StateDict& tensors, const Checkpoint& like,
+      const LayOutOptions& options) const = 0;
 
   // The files of the checkpoint that stands in a folder, for whoever replaces
   // it: the index and the shards that it names, or without one the shards of
@@ -130,14 +158,20 @@ absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri);
 
 // Opens a folder or a single file, in whichever format it is. Reads headers
 // only. NotFound where there is no checkpoint; FailedPrecondition where a
-// conversion has left it half-written; else the format's errors and those of
+// conversion has left it half-written, or where two formats are equally sure
+// that it is theirs; else the errors of FindFormat, the format's and those of
 // FindSideFiles.
 absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
                                           const OpenOptions& options = {});
 
-// The format of a checkpoint; the first one for a checkpoint that was not
-// opened.
-const CheckpointFormat* FormatOf(const Checkpoint& checkpoint);
+// The format of that name. NotFound lists those that are linked in.
+absl::StatusOr<const CheckpointFormat*> FindFormat(absl::string_view name);
+
+// The files of the checkpoints that stand in a folder, for whoever replaces
+// them: those of `format`, and those of the format that OpenCheckpoint would
+// open, if that is another.
+absl::StatusOr<std::vector<CheckpointFiles>> FindCheckpointFiles(
+    const Location& folder, const CheckpointFormat& format);
 
 }  // namespace windlass
 

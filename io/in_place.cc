@@ -290,7 +290,7 @@ absl::StatusOr<std::optional<InPlaceFile>> RenameDigests(
 absl::StatusOr<InPlacePlan> PlanInPlace(const StateDict& tensors,
                                         const Checkpoint& input) {
   WINDLASS_ASSIGN_OR_RETURN(InPlacePlan plan,
-                            FormatOf(input)->PlanInPlace(tensors, input));
+                            input.format->PlanInPlace(tensors, input));
   WINDLASS_ASSIGN_OR_RETURN(std::optional<InPlaceFile> digests,
                             RenameDigests(tensors, input));
   if (digests.has_value()) plan.closing.push_back(*std::move(digests));

@@ -24,8 +24,16 @@ bool IsWithin(absl::string_view path, absl::string_view folder) {
   return path == folder || absl::StartsWith(path, JoinPath(folder, ""));
 }
 
+// Where a path that the input's files have would be written to.
+bool IsWritten(absl::string_view path, absl::string_view folder,
+               const SavePlan& plan) {
+  if (!plan.is_file) return IsWithin(path, folder);
+  return path == JoinPath(folder, plan.transfer.files.front().name);
+}
+
 // The input must not be reached through the output: neither folder within the
-// other, nor a file of the input within the output by links.
+// other, nor a file of the input within the output by links. One file may lie
+// beside the folder that it was made from.
 absl::Status CheckApart(const Checkpoint& input, const SavePlan& plan) {
   const Location& output = plan.output;
   Storage& storage = *output.storage;
@@ -34,7 +42,7 @@ absl::Status CheckApart(const Checkpoint& input, const SavePlan& plan) {
                             storage.Canonical(input.folder.path));
   WINDLASS_ASSIGN_OR_RETURN(const std::string to,
                             storage.Canonical(output.path));
-  if (IsWithin(to, from) || IsWithin(from, to)) {
+  if (IsWithin(to, from) || (!plan.is_file && IsWithin(from, to))) {
     return absl::InvalidArgumentError(
         absl::StrCat(output.path, ": expected a folder apart from the input ",
                      input.folder.path));
@@ -45,12 +53,18 @@ absl::Status CheckApart(const Checkpoint& input, const SavePlan& plan) {
   for (const auto& file : plan.inputs) {
     WINDLASS_ASSIGN_OR_RETURN(const std::string path,
                               storage.Canonical(file->name()));
-    if (!IsWithin(path, to)) continue;
+    if (!IsWritten(path, to, plan)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(output.path, ": expected a folder apart from the input ",
                      file->name(), ", which is a link to ", path));
   }
   return absl::OkStatus();
+}
+
+// What goes along.
+std::vector<std::string> SideFilesOf(const Checkpoint& input,
+                                     const SavePlan& plan) {
+  return plan.is_file ? std::vector<std::string>() : input.side_files;
 }
 
 // Each file has a name of its own, that is none of ours.
@@ -100,7 +114,9 @@ class FolderWriter {
       return absl::InvalidArgumentError(
           absl::StrCat(folder_.path, ": found a file, expected a folder"));
     }
-    WINDLASS_ASSIGN_OR_RETURN(old_, plan_.format->FindFiles(folder_));
+    if (plan_.is_file) return LookAtFile();
+    WINDLASS_ASSIGN_OR_RETURN(old_,
+                              FindCheckpointFiles(folder_, *plan_.format));
     return List("");
   }
 
@@ -140,7 +156,8 @@ class FolderWriter {
         unfinished_ ? ", which this conversion has not written, beside an "
                       "unfinished one"
                     : "",
-        ", expected an empty folder or to be told to overwrite"));
+        ", expected ", plan_.is_file ? "no such file" : "an empty folder",
+        " or to be told to overwrite"));
   }
 
   // Whether the plan has been carried out to the end.
@@ -179,7 +196,7 @@ class FolderWriter {
   // Marks the folder as unfinished, then removes stale temporaries. A crash
   // leaves the marker, temporaries, and under final names what stood there.
   absl::Status Begin() {
-    if (!unfinished_) {
+    if (!unfinished_ && !plan_.is_file) {
       WINDLASS_ASSIGN_OR_RETURN(const auto marker,
                                 CreateNew(storage_, MarkerPath()));
       WINDLASS_RETURN_IF_ERROR(marker->Close());
@@ -211,7 +228,9 @@ class FolderWriter {
     for (const PlannedFile& file : plan_.transfer.files) {
       storage_.Remove(TemporaryPath(folder_, file.name)).IgnoreError();
     }
-    if (!unfinished_) storage_.Remove(MarkerPath()).IgnoreError();
+    if (!unfinished_ && !plan_.is_file) {
+      storage_.Remove(MarkerPath()).IgnoreError();
+    }
   }
 
   // From here on the folder holds neither the old checkpoint nor the new one,
@@ -219,11 +238,17 @@ class FolderWriter {
   // the index last: it never speaks of files that are not its own, and a run
   // that goes on after a crash still finds the list.
   absl::Status RemoveOld() {
-    std::vector<std::string> names = old_.shards;
+    if (plan_.is_file) return absl::OkStatus();
+    std::vector<std::string> names;
+    for (const CheckpointFiles& old : old_) {
+      names.insert(names.end(), old.shards.begin(), old.shards.end());
+    }
     for (const char* ours : {kDigestsName, kJournalName, kConvertedName}) {
       names.push_back(ours);
     }
-    if (!old_.index.empty()) names.push_back(old_.index);
+    for (const CheckpointFiles& old : old_) {
+      if (!old.index.empty()) names.push_back(old.index);
+    }
     for (const std::string& name : names) {
       if (planned_.count(name) > 0) continue;
       absl::Status removed = Remove(name);
@@ -259,6 +284,7 @@ class FolderWriter {
       absl::Status removed = Remove(name);
       if (!absl::IsNotFound(removed)) WINDLASS_RETURN_IF_ERROR(removed);
     }
+    if (plan_.is_file) return SyncFolders();
     absl::Status removed = storage_.Remove(MarkerPath());
     if (!absl::IsNotFound(removed)) WINDLASS_RETURN_IF_ERROR(removed);
     return SyncFolders();
@@ -284,6 +310,23 @@ class FolderWriter {
 
   absl::Status Remove(const std::string& name) {
     return storage_.Remove(JoinPath(folder_.path, name));
+  }
+
+  // Of a folder that is not ours, the one name and the temporary's.
+  absl::Status LookAtFile() {
+    const std::string& name = *planned_.begin();
+    for (const std::string& each : {name, TemporaryName(name)}) {
+      WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
+                                storage_.GetKind(JoinPath(folder_.path, each)));
+      if (kind == Storage::Kind::kMissing) continue;
+      if (kind == Storage::Kind::kDirectory) {
+        return absl::FailedPreconditionError(
+            absl::StrCat(JoinPath(folder_.path, each),
+                         ": found a folder in a file's place"));
+      }
+      names_.push_back(each);
+    }
+    return absl::OkStatus();
   }
 
   // Adds the names below `within`, relative to the folder; folders that the
@@ -393,8 +436,8 @@ class FolderWriter {
   std::vector<std::string> names_;
   bool unfinished_ = false;
   WholeFiles whole_;
-  // The checkpoint that stands there.
-  CheckpointFiles old_;
+  // The checkpoints that stand there.
+  std::vector<CheckpointFiles> old_;
 };
 
 // The folder, made if it is not there, for this process alone.
@@ -437,12 +480,20 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
   plan.overwrite = options.overwrite;
   plan.resume = options.resume;
   WINDLASS_ASSIGN_OR_RETURN(plan.output, ResolveLocation(output));
-  plan.format = FormatOf(input);
-  WINDLASS_ASSIGN_OR_RETURN(
-      plan.transfer,
-      plan.format->Plan(tensors, input, options.max_shard_bytes));
+  WINDLASS_ASSIGN_OR_RETURN(plan.format, FindFormat(options.format));
+  LayOutOptions layout;
+  layout.max_shard_bytes = options.max_shard_bytes;
+  layout.num_shards = options.num_shards;
+  const std::string name = BaseName(plan.output.path);
+  plan.is_file = plan.format->IsFileName(name);
+  if (plan.is_file) {
+    layout.file = name;
+    plan.output.path = DirName(plan.output.path);
+  }
+  WINDLASS_ASSIGN_OR_RETURN(plan.transfer,
+                            plan.format->Plan(tensors, input, layout));
   for (const Shard& shard : input.shards) plan.inputs.push_back(shard.file);
-  for (const std::string& name : input.side_files) {
+  for (const std::string& name : SideFilesOf(input, plan)) {
     WINDLASS_ASSIGN_OR_RETURN(
         auto file,
         input.folder.storage->OpenForRead(JoinPath(input.folder.path, name)));

@@ -32,9 +32,11 @@ struct EditedFile {
 };
 
 struct SaveOptions {
-  // 0 keeps the input's shards: each tensor goes where its first source lay.
-  // Otherwise tensors fill shards of at most this many bytes of data, in order.
+  // The output's format, whatever the input's.
+  std::string format = "safetensors";
+  // As in LayOutOptions.
   int64_t max_shard_bytes = 0;
+  int num_shards = 1;
   // Replace the checkpoint that OUTPUT holds: its index and the shards that it
   // names, its digests, and files of the names that are written. Nothing else
   // that stands in OUTPUT is ever touched.
@@ -47,7 +49,10 @@ struct SaveOptions {
 // A conversion that can be carried out, to the byte.
 struct SavePlan {
   TransferPlan transfer;
-  Location output;
+  Location output;  // the folder
+  // The output is one file of that folder, and nothing else there is looked at
+  // or touched.
+  bool is_file = false;
   const CheckpointFormat* format = nullptr;
   // The input's files, to be found unchanged when all is written.
   std::vector<std::shared_ptr<const ReadableFile>> inputs;
@@ -55,11 +60,12 @@ struct SavePlan {
   bool resume = false;
 };
 
-// Plans to save `tensors` in the folder `output`. Writes nothing.
-// FailedPrecondition where the folder holds files and overwriting was not asked
-// for; InvalidArgument where it is the input, one lies in the other or the
-// input's files are reached through it, and where two files would have one
-// name.
+// Plans to save `tensors` in the folder `output`, or as the one file of that
+// name, where the format knows it as a file's; side files stay behind then.
+// Writes nothing. NotFound for an unknown format; FailedPrecondition where the
+// folder holds files, or the file is there, and overwriting was not asked for;
+// InvalidArgument where it is the input, one lies in the other or the input's
+// files are reached through it, and where two files would have one name.
 absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   const Checkpoint& input,
                                   absl::string_view output,

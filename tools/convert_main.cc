@@ -42,7 +42,9 @@ namespace windlass {
 namespace {
 
 constexpr Flag kFlags[] = {
-    {"to", "native|hf", "the layout to write (required)"},
+    {"to", "native|hf|same", "the layout to write (required)"},
+    {"input_format", "auto|NAME", "auto: by what lies there"},
+    {"output_format", "NAME", "safetensors when not given"},
     {"adapter", "auto|NAME", "auto: by INPUT's config.json"},
     {"adapter_options", "JSON", "see //tools:adapters"},
     {"config", "PATH", "config.json, where INPUT has none"},
@@ -70,6 +72,7 @@ constexpr Conflict kConflicts[] = {
     {"in_place", "overwrite"},      {"in_place", "resume"},
     {"in_place", "max_shard_size"}, {"in_place", "checksum"},
     {"in_place", "ep_size"},        {"in_place", "ignore_index"},
+    {"in_place", "output_format"},
 };
 
 constexpr char kUsage[] =
@@ -125,11 +128,16 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
   ConversionRequest request;
   WINDLASS_RETURN_IF_ERROR(ParseArguments(line, &request));
   if (!line.Has("to")) {
-    return absl::InvalidArgumentError("expected --to=native or --to=hf");
+    return absl::InvalidArgumentError(
+        "expected --to=native, --to=hf or --to=same");
   }
   WINDLASS_ASSIGN_OR_RETURN(const std::string to,
-                            line.GetChoice("to", {"native", "hf"}));
-  request.to = to == "hf" ? Layout::kHf : Layout::kNative;
+                            line.GetChoice("to", {"native", "hf", "same"}));
+  for (const Layout layout : {Layout::kNative, Layout::kHf, Layout::kSame}) {
+    if (to == LayoutName(layout)) request.to = layout;
+  }
+  request.open.format = line.Get("input_format", request.open.format);
+  request.save.format = line.Get("output_format", request.save.format);
   request.adapter = line.Get("adapter", request.adapter);
   request.adapter_options =
       line.Get("adapter_options", request.adapter_options);
@@ -208,9 +216,14 @@ void PrintReport(const ConversionReport& report, bool dry_run, double seconds) {
     return;
   }
   const ConversionSummary& summary = report.summary;
+  if (report.adapter.empty() || report.input_format != report.output_format) {
+    std::printf("from %s to %s\n", report.input_format.c_str(),
+                report.output_format.c_str());
+  }
   std::printf(
       "%s: %d tensors in, %d out: %d renamed, %d computed, %d dropped\n",
-      report.adapter.c_str(), static_cast<int>(summary.tensors_in),
+      report.adapter.empty() ? "the same layout" : report.adapter.c_str(),
+      static_cast<int>(summary.tensors_in),
       static_cast<int>(summary.tensors_out), static_cast<int>(summary.renamed),
       static_cast<int>(summary.computed),
       static_cast<int>(summary.dropped.size()));
@@ -247,6 +260,8 @@ Json ReportToJson(const ConversionReport& report, bool dry_run,
   const ConversionSummary& summary = report.summary;
   Json json;
   json["adapter"] = report.adapter;
+  json["input_format"] = report.input_format;
+  json["output_format"] = report.output_format;
   json["dry_run"] = dry_run;
   json["already_converted"] = report.already_converted;
   json["tensors_in"] = summary.tensors_in;

@@ -24,11 +24,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "windlass/core/json.h"
 #include "windlass/core/leading_bytes.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/io/output_shards.h"
 #include "windlass/io/parallel.h"
 #include "windlass/io/safetensors/header.h"
 #include "windlass/io/safetensors/index.h"
@@ -37,8 +36,10 @@
 namespace windlass {
 namespace {
 
+constexpr absl::string_view kFormatName = "safetensors";
 constexpr absl::string_view kSuffix = ".safetensors";
 constexpr absl::string_view kIndexSuffix = ".safetensors.index.json";
+constexpr absl::string_view kSingleName = "model.safetensors";
 constexpr absl::string_view kIndexName = "model.safetensors.index.json";
 
 // A tensor's name takes a few hundred bytes at most; a million of them fit.
@@ -225,39 +226,9 @@ class FileQueue {
 };
 
 // One output file before it is laid out.
-struct Bin {
-  std::string name;
+struct Bin : OutputShard {
   SafetensorsMetadata metadata;
-  std::vector<const NamedTensor*> tensors;
 };
-
-// Each tensor to the shard where its first source lay.
-std::vector<Bin> BinsLike(const StateDict& tensors, const Checkpoint& like) {
-  std::vector<Bin> bins;
-  absl::flat_hash_map<const ByteSource*, size_t> bin_of;
-  for (const Shard& shard : like.shards) {
-    bin_of.emplace(shard.file.get(), bins.size());
-    bins.push_back({shard.name, shard.metadata, {}});
-  }
-  if (bins.empty()) bins.push_back({"model.safetensors", {}, {}});
-  // A constant follows the tensor before it.
-  size_t bin = 0;
-  for (const NamedTensor& tensor : tensors) {
-    tensor.tensor.source()->VisitInputs([&](const Extent& extent) {
-      auto it = bin_of.find(extent.source.get());
-      if (it != bin_of.end()) bin = it->second;
-      return false;
-    });
-    bins[bin].tensors.push_back(&tensor);
-  }
-  if (!tensors.empty()) {
-    bins.erase(
-        std::remove_if(bins.begin(), bins.end(),
-                       [](const Bin& bin) { return bin.tensors.empty(); }),
-        bins.end());
-  }
-  return bins;
-}
 
 // Gives a family that lost files numbers without a gap.
 void Renumber(std::vector<Bin>* bins) {
@@ -290,27 +261,32 @@ SafetensorsMetadata CommonMetadata(const std::vector<Shard>& shards) {
   return metadata;
 }
 
-// Bins filled in order up to a size, and named as transformers names them.
-std::vector<Bin> BinsOfSize(const StateDict& tensors, const Checkpoint& like,
-                            int64_t max_bytes) {
-  std::vector<Bin> bins(1);
-  int64_t filled = 0;
-  for (const NamedTensor& tensor : tensors) {
-    const int64_t bytes = tensor.tensor.bytes();
-    if (!bins.back().tensors.empty() && bytes > max_bytes - filled) {
-      bins.emplace_back();
-      filled = 0;
+// Whether a file can have the name and the metadata that a shard had.
+bool IsSafetensors(const Checkpoint& checkpoint) {
+  return checkpoint.format == nullptr ||
+         checkpoint.format->name() == kFormatName;
+}
+
+// The output's files, named: as the input's are called, where those are this
+// format's and the tensors stay together; otherwise as transformers names them.
+std::vector<Bin> MakeBins(const StateDict& tensors, const Checkpoint& like,
+                          int64_t max_bytes) {
+  std::vector<OutputShard> shards = ShareOut(tensors, like, max_bytes);
+  const SafetensorsMetadata common =
+      IsSafetensors(like) ? CommonMetadata(like.shards) : SafetensorsMetadata();
+  std::vector<Bin> bins;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    const Shard* const shard = IsSafetensors(like) ? shards[i].like : nullptr;
+    Bin bin{std::move(shards[i]), shard != nullptr ? shard->metadata : common};
+    if (shard != nullptr) {
+      bin.name = shard->name;
+    } else if (shards.size() == 1) {
+      bin.name = std::string(kSingleName);
+    } else {
+      bin.name = absl::StrFormat("model-%05d-of-%05d.safetensors", i + 1,
+                                 shards.size());
     }
-    bins.back().tensors.push_back(&tensor);
-    filled += bytes;
-  }
-  const SafetensorsMetadata metadata = CommonMetadata(like.shards);
-  for (size_t i = 0; i < bins.size(); ++i) {
-    bins[i].metadata = metadata;
-    bins[i].name = bins.size() == 1
-                       ? "model.safetensors"
-                       : absl::StrFormat("model-%05d-of-%05d.safetensors",
-                                         i + 1, bins.size());
+    bins.push_back(std::move(bin));
   }
   return bins;
 }
@@ -504,60 +480,21 @@ absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
   return edit;
 }
 
-// The members of the index's "metadata", with the size renewed.
-std::string IndexMetadata(const Checkpoint& like, int64_t total_size) {
-  constexpr absl::string_view kTotalSize = "total_size";
-  std::vector<std::string> members;
-  bool has_total = false;
-  for (const auto& [name, json] : like.index_metadata) {
-    const bool is_total = name == kTotalSize;
-    has_total = has_total || is_total;
-    std::string& member = members.emplace_back("    ");
-    AppendJsonString(name, &member);
-    absl::StrAppend(&member, ": ", is_total ? absl::StrCat(total_size) : json);
-  }
-  if (!has_total) {
-    members.insert(members.begin(),
-                   absl::StrCat("    \"", kTotalSize, "\": ", total_size));
-  }
-  return absl::StrJoin(members, ",\n");
-}
-
-ClosingFile MakeIndex(const std::vector<Bin>& bins, const Checkpoint& like,
-                      std::string name) {
-  std::vector<std::pair<absl::string_view, absl::string_view>> shard_of;
-  int64_t total = 0;
-  for (const Bin& bin : bins) {
-    for (const NamedTensor* tensor : bin.tensors) {
-      shard_of.emplace_back(tensor->name, bin.name);
-      total += tensor->tensor.bytes();
-    }
-  }
-  absl::c_sort(shard_of);
-  ClosingFile index;
-  index.name = std::move(name);
-  std::string& text = index.contents;
-  absl::StrAppend(&text, "{\n  \"metadata\": {\n", IndexMetadata(like, total),
-                  "\n  },\n  \"weight_map\": {");
-  const char* separator = "\n    ";
-  for (const auto& [tensor, shard] : shard_of) {
-    text.append(separator);
-    AppendJsonString(tensor, &text);
-    text.append(": ");
-    AppendJsonString(shard, &text);
-    separator = ",\n    ";
-  }
-  text.append("\n  }\n}\n");
-  return index;
+std::vector<OutputShard> ToShards(const std::vector<Bin>& bins) {
+  return {bins.begin(), bins.end()};
 }
 
 class SafetensorsFormat : public CheckpointFormat {
  public:
-  absl::string_view name() const override { return "safetensors"; }
+  absl::string_view name() const override { return kFormatName; }
 
-  bool Detect(const std::vector<std::string>& names) const override {
-    return absl::c_any_of(names,
-                          [](absl::string_view name) { return Owns(name); });
+  Certainty Detect(const std::vector<std::string>& names) const override {
+    Certainty certainty = Certainty::kNone;
+    for (const std::string& name : names) {
+      if (name == kIndexName || name == kSingleName) return Certainty::kCertain;
+      if (Owns(name)) certainty = Certainty::kLikely;
+    }
+    return certainty;
   }
 
   static bool Owns(absl::string_view name) {
@@ -610,18 +547,18 @@ class SafetensorsFormat : public CheckpointFormat {
     return checkpoint;
   }
 
-  absl::StatusOr<TransferPlan> Plan(const StateDict& tensors,
-                                    const Checkpoint& like,
-                                    int64_t max_shard_bytes) const override {
-    std::vector<Bin> bins = max_shard_bytes > 0
-                                ? BinsOfSize(tensors, like, max_shard_bytes)
-                                : BinsLike(tensors, like);
+  absl::StatusOr<TransferPlan> Plan(
+      const StateDict& tensors, const Checkpoint& like,
+      const LayOutOptions& options) const override {
+    std::vector<Bin> bins = MakeBins(tensors, like, options.max_shard_bytes);
     Renumber(&bins);
     TransferPlan plan;
-    const bool same_shards = max_shard_bytes == 0 && !like.index_name.empty();
+    const bool same_shards = options.max_shard_bytes == 0 &&
+                             !like.index_name.empty() && IsSafetensors(like);
     if (bins.size() > 1 || same_shards) {
-      plan.closing.push_back(MakeIndex(
-          bins, like, same_shards ? like.index_name : std::string(kIndexName)));
+      plan.closing.push_back(
+          MakeIndex(same_shards ? like.index_name : std::string(kIndexName),
+                    ToShards(bins), like));
     }
     plan.files.resize(bins.size());
     WINDLASS_RETURN_IF_ERROR(
@@ -640,7 +577,7 @@ class SafetensorsFormat : public CheckpointFormat {
           ": found one file of several, expected their folder to convert in "
           "place"));
     }
-    const std::vector<Bin> bins = BinsLike(tensors, input);
+    const std::vector<Bin> bins = MakeBins(tensors, input, 0);
     InPlacePlan plan;
     if (bins.size() != input.shards.size()) {
       return absl::FailedPreconditionError(
@@ -659,7 +596,7 @@ class SafetensorsFormat : public CheckpointFormat {
           ReadFile(*input.folder.storage,
                    JoinPath(input.folder.path, input.index_name),
                    kMaxIndexBytes));
-      ClosingFile index = MakeIndex(bins, input, input.index_name);
+      ClosingFile index = MakeIndex(input.index_name, ToShards(bins), input);
       plan.closing.push_back({std::move(index.name), std::move(before),
                               std::move(index.contents)});
     }

@@ -66,6 +66,63 @@ TEST_F(ConversionTest, ReportsWhatItDid) {
   EXPECT_EQ(out.tensors.size(), 92u);
 }
 
+TEST_F(ConversionTest, TheSameLayoutTakesNoAdapterAndNoConfig) {
+  std::mt19937 random(1);
+  std::vector<StateDict> shards(1);
+  ASSERT_OK(shards[0].Insert("_orig_mod.net.x_extra_state",
+                             RandomTensor(DType::kF32, {16}, &random)));
+  ASSERT_OK(shards[0].Insert("_orig_mod.net.layers.0.mlp.experts.0.w",
+                             RandomTensor(DType::kF8E4M3, {16}, &random)));
+  WriteTestCheckpoint(folder_ + "/in", shards, "");
+  request_.input = folder_ + "/in";
+  request_.to = Layout::kSame;
+  request_.check = true;
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report, Convert(request_));
+  EXPECT_EQ(report.adapter, "");
+  EXPECT_EQ(report.input_format, "safetensors");
+  EXPECT_EQ(report.output_format, "safetensors");
+  EXPECT_THAT(report.losses, Optional(IsEmpty()));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint out, OpenCheckpoint(request_.output));
+  EXPECT_EQ(Difference(out.tensors, shards[0]), "");
+  // A prefix that is asked to go does.
+  request_.wrapper_names.prefixes = {"net"};
+  request_.output = folder_ + "/stripped";
+  ASSERT_OK(Convert(request_));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint stripped,
+                       OpenCheckpoint(request_.output));
+  EXPECT_THAT(Names(stripped.tensors),
+              ElementsAre("x_extra_state", "layers.0.mlp.experts.0.w"));
+}
+
+TEST_F(ConversionTest, TheSameLayoutRefusesWhatAnAdapterWouldDo) {
+  request_.to = Layout::kSame;
+  const auto refused = [this](const ConversionRequest& request) {
+    const absl::Status status = Convert(request).status();
+    return IsBadRequest(status) && !std::filesystem::exists(request_.output);
+  };
+  ConversionRequest request = request_;
+  request.adapter = "qwen3_5";
+  EXPECT_TRUE(refused(request));
+  request = request_;
+  request.adapter_options = R"({"a": 1})";
+  EXPECT_TRUE(refused(request));
+  request = request_;
+  request.config = "examples/qwen3_5_tiny/config.json";
+  EXPECT_TRUE(refused(request));
+  request = request_;
+  request.exclude_key_regex = "x";
+  EXPECT_TRUE(refused(request));
+  request = request_;
+  request.v4_compatible = true;
+  EXPECT_TRUE(refused(request));
+  request = request_;
+  request.device_mesh.ep_size = 2;
+  EXPECT_TRUE(refused(request));
+  request = request_;
+  request.output = "";
+  EXPECT_TRUE(IsBadRequest(Convert(request).status()));
+}
+
 TEST_F(ConversionTest, WorksInMemory) {
   request_.output = "mem://converted";
   ASSERT_OK(Convert(request_));
@@ -100,6 +157,12 @@ TEST_F(ConversionTest, TellsBadRequestsFromABadWorld) {
   request_.device_mesh.ep_size = 2;
   EXPECT_TRUE(IsBadRequest(Convert(request_).status()));
   request_.device_mesh.ep_size = 1;
+  request_.open.format = "none";
+  EXPECT_TRUE(IsBadRequest(Convert(request_).status()));
+  request_.open.format = "auto";
+  request_.save.format = "none";
+  EXPECT_TRUE(IsBadRequest(Convert(request_).status()));
+  request_.save.format = "safetensors";
   request_.input = folder_ + "/nowhere";
   const auto missing = Convert(request_);
   EXPECT_THAT(missing,

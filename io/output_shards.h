@@ -1,0 +1,41 @@
+// How tensors are shared out among the files of an output, by the rules that
+// formats have in common; what the files are called is theirs to say.
+
+#ifndef WINDLASS_IO_OUTPUT_SHARDS_H_
+#define WINDLASS_IO_OUTPUT_SHARDS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "windlass/core/state_dict.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/io/transfer/plan.h"
+
+namespace windlass {
+
+// The tensors of one output file. They point into the dict.
+struct OutputShard {
+  std::string name;
+  // The input's shard that its tensors came from; null where they were not
+  // grouped by that.
+  const Shard* like = nullptr;
+  std::vector<const NamedTensor*> tensors;
+};
+
+// One at least, be it empty. With `max_bytes` 0 each tensor goes where its
+// first source lay in `like` (a constant follows the tensor before it), and
+// shards that nobody goes to are left out, unless there is no tensor at all;
+// otherwise shards are filled in order up to that many bytes of data. Names are
+// left empty.
+std::vector<OutputShard> ShareOut(const StateDict& tensors,
+                                  const Checkpoint& like, int64_t max_bytes);
+
+// The index that says which tensor lies in which shard, as transformers writes
+// it: the metadata that `like`'s index has, with the size renewed.
+ClosingFile MakeIndex(std::string name, const std::vector<OutputShard>& shards,
+                      const Checkpoint& like);
+
+}  // namespace windlass
+
+#endif  // WINDLASS_IO_OUTPUT_SHARDS_H_

@@ -80,6 +80,13 @@ def windlass_deps():
         url = "https://github.com/Cyan4973/xxHash/archive/refs/tags/v0.8.3.tar.gz",
     )
     _archive(
+        name = "zlib",
+        build_file = "@windlass//third_party:zlib.BUILD.bazel",
+        sha256 = "9a93b2b7dfdac77ceba5a558a580e74667dd6fede4585b91eefb60f03b72df23",
+        strip_prefix = "zlib-1.3.1",
+        url = "https://github.com/madler/zlib/releases/download/v1.3.1/zlib-1.3.1.tar.gz",
+    )
+    _archive(
         name = "cli11",
         build_file = "@windlass//third_party:cli11.BUILD.bazel",
         sha256 = "f2d893a65c3b1324c50d4e682c0cdc021dd0477ae2c048544f39eed6654b699a",

@@ -19,7 +19,6 @@
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/in_place.h"
 #include "windlass/io/parallel.h"
-#include "windlass/io/transfer/digest.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -212,8 +211,7 @@ StateDict Copy(const StateDict& tensors) {
 std::vector<ReportedFile> ListFiles(const TransferPlan& plan) {
   std::vector<ReportedFile> files;
   for (const PlannedFile& file : plan.files) {
-    const int64_t tensors = file.header.empty() ? 0 : file.tensors.size();
-    files.push_back({file.name, file.size, tensors});
+    files.push_back({file.name, file.size, file.CountTensors()});
   }
   for (const ClosingFile& file : plan.closing) {
     files.push_back({file.name, static_cast<int64_t>(file.contents.size()), 0});
@@ -306,12 +304,6 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
         conversion.save_,
         PlanSave(conversion.output_, input, request.output, save));
     if (conversion.save_->is_file) {
-      if (options.digest != DigestKind::kNone) {
-        return BadRequest(absl::InvalidArgumentError(
-            absl::StrCat(request.output,
-                         ": found one file, expected a folder, which has room "
-                         "for digests")));
-      }
       report.edited.clear();
       report.left_behind.insert(report.left_behind.end(),
                                 input.side_files.begin(),

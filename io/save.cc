@@ -389,11 +389,17 @@ class FolderWriter {
       if (it == whole_.end()) continue;
       const std::map<std::string, std::string> by_name(
           it->second.digests.begin(), it->second.digests.end());
-      for (const PlannedTensor& planned : file.tensors) {
-        const auto digest = by_name.find(planned.name);
+      for (const Piece& piece : file.pieces) {
+        const PlannedTensor* const planned = piece.tensor();
+        if (planned == nullptr) continue;
+        const auto digest = by_name.find(planned->name);
         if (digest == by_name.end()) continue;
-        digests.tensors[planned.name] = {
-            planned.tensor.dtype(), planned.tensor.shape(), digest->second};
+        const TensorDigest tensor = {planned->tensor.dtype(),
+                                     planned->tensor.shape(), digest->second};
+        digests.tensors[planned->name] = tensor;
+        for (const std::string& alias : planned->aliases) {
+          digests.tensors[alias] = tensor;
+        }
       }
     }
     return digests;
@@ -449,6 +455,24 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockFolder(const Location& folder,
     WINDLASS_RETURN_IF_ERROR(storage.SyncDirectory(DirName(folder.path)));
   }
   return storage.Lock(folder.path, LockMode::kExclusive);
+}
+
+absl::Status CheckDigests(const SavePlan& plan,
+                          const TransferOptions& options) {
+  if (options.digest == DigestKind::kNone) return absl::OkStatus();
+  if (plan.is_file) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(JoinPath(plan.output.path, plan.transfer.files[0].name),
+                     ": found one file, expected a folder, where digests have "
+                     "room"));
+  }
+  if (plan.transfer.cuts_tensors) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(plan.output.path,
+                     ": found tensors that are cut into several shards, "
+                     "expected whole ones to take digests of"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status WriteLocked(const SavePlan& plan, const TransferOptions& options) {
@@ -522,6 +546,7 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
 
 absl::Status CheckSave(const SavePlan& plan, const TransferOptions& options) {
   return WithoutExceptions([&]() -> absl::Status {
+    WINDLASS_RETURN_IF_ERROR(CheckDigests(plan, options));
     FolderWriter writer(plan, options);
     WINDLASS_RETURN_IF_ERROR(writer.Look());
     WINDLASS_RETURN_IF_ERROR(writer.FindWhole());
@@ -532,6 +557,7 @@ absl::Status CheckSave(const SavePlan& plan, const TransferOptions& options) {
 absl::Status SaveCheckpoint(const SavePlan& plan,
                             const TransferOptions& options) {
   return WithoutExceptions([&]() -> absl::Status {
+    WINDLASS_RETURN_IF_ERROR(CheckDigests(plan, options));
     WINDLASS_ASSIGN_OR_RETURN(const auto lock,
                               LockFolder(plan.output, options.sync));
     return WriteLocked(plan, options);

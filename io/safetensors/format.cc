@@ -355,21 +355,19 @@ PlannedFile LayOut(Bin bin) {
   PlannedFile file;
   file.name = bin.name;
   const std::optional<int64_t> remainder = DataRemainder(entries, bin.tensors);
-  file.header = SerializeSafetensorsHeader(WithFormat(bin.metadata), entries,
-                                           remainder.has_value() ? kBlock : 8,
-                                           remainder.value_or(0));
-  const int64_t data_begin = file.header.size();
-  for (size_t i = 0; i < entries.size(); ++i) {
-    file.tensors.push_back({bin.tensors[i]->name, data_begin + entries[i].begin,
-                            bin.tensors[i]->tensor});
+  file.pieces.reserve(1 + bin.tensors.size());
+  file.Append(SerializeSafetensorsHeader(WithFormat(bin.metadata), entries,
+                                         remainder.has_value() ? kBlock : 8,
+                                         remainder.value_or(0)));
+  for (const NamedTensor* named : bin.tensors) {
+    file.Append(PlannedTensor{named->name, named->tensor, {}});
   }
-  file.size = data_begin + (entries.empty() ? 0 : entries.back().end);
   return file;
 }
 
 // A longer header could be written, but not read.
-absl::Status CheckHeader(absl::string_view file, const std::string& header) {
-  const int64_t bytes = static_cast<int64_t>(header.size()) - 8;
+absl::Status CheckHeader(absl::string_view file, int64_t size) {
+  const int64_t bytes = size - 8;
   if (bytes <= kMaxSafetensorsHeader) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       file, ": the header would take ", bytes, " bytes, expected ",
@@ -476,7 +474,7 @@ absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
     room += moved + edit.insert;
   }
   edit.new_start = SerializeSafetensorsHeader(metadata, entries, room);
-  WINDLASS_RETURN_IF_ERROR(CheckHeader(file.name(), edit.new_start));
+  WINDLASS_RETURN_IF_ERROR(CheckHeader(file.name(), edit.new_start.size()));
   return edit;
 }
 
@@ -564,7 +562,8 @@ class SafetensorsFormat : public CheckpointFormat {
     WINDLASS_RETURN_IF_ERROR(
         ParallelFor(static_cast<int>(bins.size()), [&](int i) {
           plan.files[i] = LayOut(std::move(bins[i]));
-          return CheckHeader(plan.files[i].name, plan.files[i].header);
+          return CheckHeader(plan.files[i].name,
+                             plan.files[i].pieces.front().size());
         }));
     return plan;
   }

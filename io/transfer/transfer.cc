@@ -7,12 +7,17 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
+#include <variant>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/parallel.h"
+#include "windlass/io/transfer/crc32.h"
 
 namespace windlass {
 namespace {
@@ -21,13 +26,6 @@ namespace {
 // buffer that fits a core's cache.
 constexpr int64_t kItemBytes = 8 << 20;
 constexpr int64_t kBufferBytes = 512 << 10;
-
-// The digest of a tensor's bytes, where one is asked for; null where not.
-absl::StatusOr<std::unique_ptr<Digest>> StartDigest(
-    const PlannedTensor* tensor, const TransferOptions& options) {
-  if (tensor == nullptr) return std::unique_ptr<Digest>();
-  return Digest::Create(options.digest);
-}
 
 // Bytes of an output file that come from one place: a range of a source, or a
 // computed tensor.
@@ -38,46 +36,145 @@ struct Segment {
   const TensorSource* computed = nullptr;
   // Whose digest is taken; null for none.
   const PlannedTensor* tensor = nullptr;
+  // Which one's checksum is taken, by its number in the file; -1 for none.
+  int checksum = -1;
+
+  // Whether somebody must see the bytes pass.
+  bool is_watched() const { return tensor != nullptr || checksum >= 0; }
 };
 
-// The segments of a file. Without digests, neighbours that are neighbours in
-// the source too are one: a renamed shard is a header and a single copy.
-std::vector<Segment> Segments(const PlannedFile& file, DigestKind digest) {
-  const bool per_tensor = digest != DigestKind::kNone && !file.header.empty();
-  std::vector<Segment> segments;
-  if (!file.header.empty()) {
-    const int64_t size = file.header.size();
-    Extent header{std::make_shared<MemorySource>(file.header, file.name), 0,
-                  size};
-    segments.push_back({0, size, std::move(header), nullptr, nullptr});
+// What is taken of bytes as they pass.
+struct Taken {
+  std::string digest;
+  uint32_t crc = 0;
+};
+
+class Watcher {
+ public:
+  static absl::StatusOr<Watcher> Create(const Segment& segment,
+                                        const TransferOptions& options) {
+    Watcher watcher;
+    watcher.takes_crc_ = segment.checksum >= 0;
+    if (segment.tensor != nullptr) {
+      WINDLASS_ASSIGN_OR_RETURN(watcher.digest_,
+                                Digest::Create(options.digest));
+    }
+    return watcher;
   }
-  for (const PlannedTensor& planned : file.tensors) {
-    const int64_t size = planned.tensor.bytes();
-    const PlannedTensor* tensor = per_tensor ? &planned : nullptr;
-    if (size == 0 && !per_tensor) continue;
-    const TensorSource& source = *planned.tensor.source();
-    std::optional<Extent> extent = source.Verbatim();
-    if (!extent.has_value()) {
-      segments.push_back({planned.offset, size, std::nullopt, &source, tensor});
+
+  void See(absl::Span<const char> bytes) {
+    if (digest_ != nullptr) digest_->Update(bytes);
+    if (takes_crc_) {
+      crc_ = ExtendCrc32(crc_, absl::string_view(bytes.data(), bytes.size()));
+    }
+  }
+
+  Taken Take() {
+    return {digest_ != nullptr ? digest_->Finish() : std::string(), crc_};
+  }
+
+ private:
+  std::unique_ptr<Digest> digest_;
+  bool takes_crc_ = false;
+  uint32_t crc_ = 0;
+};
+
+// The checksums of a file's tensors, as their parts become known in any order.
+class Checksums {
+ public:
+  explicit Checksums(const PlannedFile& file) {
+    for (const Piece& piece : file.pieces)
+      tensors_ += piece.tensor() != nullptr;
+  }
+
+  void Add(int tensor, int64_t begin, int64_t size, uint32_t crc) {
+    parts_.push_back({tensor, begin, size, crc});
+  }
+
+  std::vector<uint32_t> Join() {
+    std::sort(parts_.begin(), parts_.end(), [](const Part& a, const Part& b) {
+      return std::tie(a.tensor, a.begin) < std::tie(b.tensor, b.begin);
+    });
+    std::vector<uint32_t> joined(tensors_, 0);
+    for (const Part& part : parts_) {
+      joined[part.tensor] = JoinCrc32(joined[part.tensor], part.crc, part.size);
+    }
+    return joined;
+  }
+
+ private:
+  struct Part {
+    int tensor;
+    int64_t begin;
+    int64_t size;
+    uint32_t crc;
+  };
+
+  int tensors_ = 0;
+  std::vector<Part> parts_;
+};
+
+bool HasLateBytes(const PlannedFile& file) {
+  return absl::c_any_of(
+      file.pieces, [](const Piece& piece) { return piece.late() != nullptr; });
+}
+
+// The segments of a file, but for late bytes. Where nobody watches, neighbours
+// that are neighbours in the source too are one: a renamed shard is a header
+// and a single copy.
+std::vector<Segment> Segments(const PlannedFile& file, DigestKind digest) {
+  const bool takes_checksums = HasLateBytes(file);
+  int tensors = 0;
+  std::vector<Segment> segments;
+  for (const Piece& piece : file.pieces) {
+    Segment segment;
+    segment.offset = piece.offset;
+    segment.size = piece.size();
+    if (const PlannedTensor* planned = piece.tensor()) {
+      if (takes_checksums) segment.checksum = tensors;
+      ++tensors;
+      if (digest != DigestKind::kNone && !planned->name.empty()) {
+        segment.tensor = planned;
+      }
+      segment.verbatim = planned->tensor.source()->Verbatim();
+      if (!segment.verbatim.has_value()) {
+        segment.computed = planned->tensor.source().get();
+      }
+    } else if (const auto* bytes = std::get_if<std::string>(&piece.content)) {
+      segment.verbatim = Extent{
+          std::make_shared<MemorySource>(*bytes, file.name), 0, segment.size};
+    } else {
       continue;
     }
-    Segment* last = segments.empty() ? nullptr : &segments.back();
-    if (!per_tensor && last != nullptr && last->verbatim.has_value() &&
-        last->verbatim->source == extent->source &&
-        last->verbatim->offset + last->size == extent->offset &&
-        last->offset + last->size == planned.offset) {
-      last->size += size;
+    if (segment.size == 0 && segment.tensor == nullptr) continue;
+    Segment* const last = segments.empty() ? nullptr : &segments.back();
+    if (last != nullptr && !last->is_watched() && !segment.is_watched() &&
+        last->verbatim.has_value() && segment.verbatim.has_value() &&
+        last->verbatim->source == segment.verbatim->source &&
+        last->verbatim->offset + last->size == segment.verbatim->offset &&
+        last->offset + last->size == segment.offset) {
+      last->size += segment.size;
       continue;
     }
-    segments.push_back(
-        {planned.offset, size, std::move(extent), nullptr, tensor});
+    segments.push_back(std::move(segment));
   }
   // So that an empty file is somebody's work, too.
   if (segments.empty()) {
-    segments.push_back({0, 0, Extent{std::make_shared<MemorySource>(""), 0, 0},
-                        nullptr, nullptr});
+    Segment nothing;
+    nothing.verbatim = Extent{std::make_shared<MemorySource>(""), 0, 0};
+    segments.push_back(std::move(nothing));
   }
   return segments;
+}
+
+// The late bytes of a piece, as `checksums` make them.
+absl::StatusOr<std::string> MakeLate(const LateBytes& late,
+                                     absl::Span<const uint32_t> checksums,
+                                     const std::string& file) {
+  std::string bytes = late.make(checksums);
+  if (static_cast<int64_t>(bytes.size()) == late.size) return bytes;
+  return absl::InternalError(absl::StrCat(file, ": found ", bytes.size(),
+                                          " late bytes, expected ", late.size));
 }
 
 // Part of a segment, for one thread to write.
@@ -120,7 +217,7 @@ class ItemCursor {
 };
 
 // An output file while it is being written. Thread-safe but for the cursor, the
-// count and the digests, which are the queue's.
+// count, the digests and the checksums, which are the queue's.
 class OutputFile {
  public:
   OutputFile(const PlannedFile& planned, const Location& folder,
@@ -128,6 +225,7 @@ class OutputFile {
       : plan(planned),
         segments(Segments(planned, options.digest)),
         cursor(&segments),
+        checksums(planned),
         folder_(folder),
         sync_(options.sync) {}
 
@@ -146,6 +244,20 @@ class OutputFile {
     return file_.get();
   }
 
+  // When all else is written.
+  absl::Status WriteLate() {
+    if (!HasLateBytes(plan)) return absl::OkStatus();
+    const std::vector<uint32_t> joined = checksums.Join();
+    for (const Piece& piece : plan.pieces) {
+      if (piece.late() == nullptr) continue;
+      WINDLASS_ASSIGN_OR_RETURN(const std::string bytes,
+                                MakeLate(*piece.late(), joined, plan.name));
+      WINDLASS_RETURN_IF_ERROR(file_->WriteAt(piece.offset, bytes));
+      late_bytes += bytes.size();
+    }
+    return absl::OkStatus();
+  }
+
   // When all is written.
   absl::Status Close() {
     if (sync_) WINDLASS_RETURN_IF_ERROR(file_->Sync());
@@ -158,6 +270,8 @@ class OutputFile {
   int unfinished = 0;  // items handed out and not done
   // Of tensors, as their segments are done.
   std::vector<std::pair<std::string, std::string>> digests;
+  Checksums checksums;
+  int64_t late_bytes = 0;  // written
 
  private:
   const Location& folder_;
@@ -195,20 +309,28 @@ class WorkQueue {
     return work;
   }
 
-  // Ends what Next gave, with the tensor's digest if one was asked for; the
-  // last work on a file finishes the file.
-  absl::Status Done(const Work& work, std::string digest) {
-    CountBytes(work.item.end - work.item.begin);
+  // Ends what Next gave, with what was taken of its bytes; the last work on a
+  // file finishes the file.
+  absl::Status Done(const Work& work, Taken taken) {
+    const int64_t size = work.item.end - work.item.begin;
+    CountBytes(size);
     OutputFile& file = *work.file;
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      if (const PlannedTensor* tensor = work.item.segment->tensor) {
-        file.digests.emplace_back(tensor->name, std::move(digest));
+      const Segment& segment = *work.item.segment;
+      if (segment.tensor != nullptr) {
+        file.digests.emplace_back(segment.tensor->name,
+                                  std::move(taken.digest));
+      }
+      if (segment.checksum >= 0) {
+        file.checksums.Add(segment.checksum, work.item.begin, size, taken.crc);
       }
       if (--file.unfinished > 0 || !file.cursor.exhausted()) {
         return absl::OkStatus();
       }
     }
+    WINDLASS_RETURN_IF_ERROR(file.WriteLate());
+    CountBytes(file.late_bytes);
     WINDLASS_RETURN_IF_ERROR(file.Close());
     const std::lock_guard<std::mutex> lock(mutex_);
     whole_->emplace(file.plan.name,
@@ -330,45 +452,45 @@ class Worker {
     const Work work = queue_->Next(&file_);
     finished_ = work.file == nullptr;
     if (finished_) return absl::OkStatus();
-    WINDLASS_ASSIGN_OR_RETURN(std::string digest, Move(work));
-    return queue_->Done(work, std::move(digest));
+    WINDLASS_ASSIGN_OR_RETURN(Taken taken, Move(work));
+    return queue_->Done(work, std::move(taken));
   }
 
-  absl::StatusOr<std::string> Move(const Work& work) {
+  absl::StatusOr<Taken> Move(const Work& work) {
     const Item& item = work.item;
     const Segment& segment = *item.segment;
     WINDLASS_ASSIGN_OR_RETURN(WritableFile* const file, work.file->Open());
     const int64_t to = segment.offset + item.begin;
     const int64_t size = item.end - item.begin;
     bool copied = false;
-    if (segment.verbatim.has_value() && segment.tensor == nullptr) {
+    if (segment.verbatim.has_value() && !segment.is_watched()) {
       WINDLASS_ASSIGN_OR_RETURN(
           copied,
           file->CopyFrom(*segment.verbatim->source,
                          segment.verbatim->offset + item.begin, size, to));
     }
-    std::string digest;
+    Taken taken;
     if (!copied) {
-      WINDLASS_ASSIGN_OR_RETURN(digest, Stream(item, file));
+      WINDLASS_ASSIGN_OR_RETURN(taken, Stream(item, file));
     }
     if (options_.sync) file->StartSync(to, size);
-    return digest;
+    return taken;
   }
 
   // Moves the item's bytes through the buffer.
-  absl::StatusOr<std::string> Stream(const Item& item, WritableFile* file) {
+  absl::StatusOr<Taken> Stream(const Item& item, WritableFile* file) {
     const Segment& segment = *item.segment;
-    WINDLASS_ASSIGN_OR_RETURN(const auto digest,
-                              StartDigest(segment.tensor, options_));
+    WINDLASS_ASSIGN_OR_RETURN(Watcher watcher,
+                              Watcher::Create(segment, options_));
     for (int64_t at = item.begin; at < item.end;) {
       WINDLASS_RETURN_IF_ERROR(CheckCancelled(options_));
       WINDLASS_ASSIGN_OR_RETURN(const absl::Span<char> piece,
                                 ReadPiece(segment, at, item.end, &buffer_));
-      if (digest != nullptr) digest->Update(piece);
+      watcher.See(piece);
       WINDLASS_RETURN_IF_ERROR(file->WriteAt(segment.offset + at, piece));
       at += piece.size();
     }
-    return digest != nullptr ? digest->Finish() : std::string();
+    return watcher.Take();
   }
 
   WorkQueue* const queue_;
@@ -379,6 +501,21 @@ class Worker {
   Buffer buffer_;
 };
 
+// Whether `file` holds the late bytes that the checksums make.
+absl::StatusOr<bool> HoldsLate(const PlannedFile& planned,
+                               const ReadableFile& file, Checksums* checksums) {
+  const std::vector<uint32_t> joined = checksums->Join();
+  for (const Piece& piece : planned.pieces) {
+    if (piece.late() == nullptr) continue;
+    WINDLASS_ASSIGN_OR_RETURN(const std::string bytes,
+                              MakeLate(*piece.late(), joined, planned.name));
+    WINDLASS_ASSIGN_OR_RETURN(const std::string there,
+                              ReadRange(file, piece.offset, bytes.size()));
+    if (there != bytes) return false;
+  }
+  return true;
+}
+
 // Whether `file` holds what the plan says; adds its tensors' digests.
 absl::StatusOr<bool> IsWhole(
     const PlannedFile& planned, const ReadableFile& file,
@@ -387,9 +524,10 @@ absl::StatusOr<bool> IsWhole(
   if (file.size() != planned.size) return false;
   const std::vector<Segment> segments = Segments(planned, options.digest);
   Buffer expected, found;
+  Checksums checksums(planned);
   for (const Segment& segment : segments) {
-    WINDLASS_ASSIGN_OR_RETURN(const auto digest,
-                              StartDigest(segment.tensor, options));
+    WINDLASS_ASSIGN_OR_RETURN(Watcher watcher,
+                              Watcher::Create(segment, options));
     for (int64_t at = 0; at < segment.size;) {
       WINDLASS_RETURN_IF_ERROR(CheckCancelled(options));
       WINDLASS_ASSIGN_OR_RETURN(
@@ -400,14 +538,18 @@ absl::StatusOr<bool> IsWhole(
       if (std::memcmp(piece.data(), there.data(), piece.size()) != 0) {
         return false;
       }
-      if (digest != nullptr) digest->Update(piece);
+      watcher.See(piece);
       at += piece.size();
     }
-    if (digest != nullptr) {
-      digests->emplace_back(segment.tensor->name, digest->Finish());
+    Taken taken = watcher.Take();
+    if (segment.tensor != nullptr) {
+      digests->emplace_back(segment.tensor->name, std::move(taken.digest));
+    }
+    if (segment.checksum >= 0) {
+      checksums.Add(segment.checksum, 0, segment.size, taken.crc);
     }
   }
-  return true;
+  return HoldsLate(planned, file, &checksums);
 }
 
 // Whether the folder's file at `path` is the plan's, not a link to another's

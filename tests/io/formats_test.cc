@@ -75,8 +75,7 @@ class BareFormat : public CheckpointFormat {
     for (const NamedTensor& named : tensors) {
       PlannedFile file;
       file.name = !options.file.empty() ? options.file : named.name + Suffix();
-      file.size = named.tensor.bytes();
-      file.tensors.push_back({named.name, 0, named.tensor});
+      file.Append(PlannedTensor{named.name, named.tensor, {}});
       plan.files.push_back(std::move(file));
     }
     return plan;

@@ -10,8 +10,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/core/tensor_ops.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

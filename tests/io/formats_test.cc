@@ -15,8 +15,8 @@
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/save.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

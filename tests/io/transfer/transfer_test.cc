@@ -15,8 +15,8 @@
 #include "gtest/gtest.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/io/transfer/crc32.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 
 namespace windlass {
 namespace {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@
 #include "windlass/core/model_config.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
 #include "windlass/core/version.h"
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/in_place.h"
@@ -43,8 +45,14 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
   if (!request.config.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(location, ResolveLocation(request.config));
   }
-  WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
+  WINDLASS_ASSIGN_OR_RETURN(Storage::Kind kind,
                             location.storage->GetKind(location.path));
+  if (kind == Storage::Kind::kMissing && request.config.empty()) {
+    const std::string kept =
+        JoinPath(JoinPath(folder.path, kHfMetadata), "config.json");
+    WINDLASS_ASSIGN_OR_RETURN(kind, folder.storage->GetKind(kept));
+    if (kind != Storage::Kind::kMissing) location.path = kept;
+  }
   if (kind == Storage::Kind::kMissing && request.config.empty()) {
     if (request.adapter != "auto") return ModelConfig();
     return absl::NotFoundError(absl::StrCat(
@@ -170,6 +178,28 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockInput(const Location& folder,
     return lock;
   }
   return std::unique_ptr<FolderLock>();
+}
+
+// Floats in the dtypes that they were published in; codes and what was
+// published as something else stay as they are.
+absl::StatusOr<StateDict> CastAsPublished(
+    const StateDict& tensors,
+    const absl::flat_hash_map<std::string, DType>& dtypes) {
+  const auto is_ordinary = [](DType dtype) {
+    return IsFloat(dtype) && DTypeBits(dtype) > 8;
+  };
+  StateDict cast;
+  cast.Reserve(tensors.size());
+  for (const NamedTensor& named : tensors) {
+    Tensor tensor = named.tensor;
+    const auto found = dtypes.find(named.name);
+    if (found != dtypes.end() && is_ordinary(found->second) &&
+        is_ordinary(tensor.dtype())) {
+      WINDLASS_ASSIGN_OR_RETURN(tensor, Cast(tensor, found->second));
+    }
+    WINDLASS_RETURN_IF_ERROR(cast.Insert(named.name, std::move(tensor)));
+  }
+  return cast;
 }
 
 // What a request that keeps the layout cannot ask for as well.
@@ -329,7 +359,13 @@ absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
       report_.unwrapped += named.name != before++->name;
     }
   }
+  // Names of native models were never published.
+  if (to_ == Layout::kNative) input_.published = Published();
   WINDLASS_ASSIGN_OR_RETURN(output_, Apply(to_, tensors()));
+  if (!input_.published.dtypes.empty()) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        output_, CastAsPublished(output_, input_.published.dtypes));
+  }
   report_.summary = Summarize(input_.tensors, output_);
   return absl::OkStatus();
 }
@@ -346,7 +382,7 @@ absl::Status Conversion::EditConfig(SaveOptions* options) {
   }
   WINDLASS_ASSIGN_OR_RETURN(
       const std::string text,
-      ReadFile(*input_.folder.storage, JoinPath(input_.folder.path, kName),
+      ReadFile(*input_.folder.storage, SideFilePath(input_, kName),
                kMaxConfigBytes));
   std::string edited = WithoutMembers(text, kField);
   if (edited.size() == text.size()) return absl::OkStatus();

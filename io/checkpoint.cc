@@ -5,6 +5,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/status_macros.h"
@@ -60,6 +61,47 @@ absl::StatusOr<const CheckpointFormat*> ChooseFormat(
       FormatNames(found), ", expected one, or to be told which one is meant"));
 }
 
+// What goes along with the tensors: the folder's side files, or those that a
+// training job keeps in a folder of its own, with what it knows of the model.
+absl::Status FillInCompany(
+    const std::vector<std::string>& names,
+    const absl::flat_hash_set<absl::string_view>& weights,
+    Checkpoint* checkpoint) {
+  const Location& folder = checkpoint->folder;
+  WINDLASS_ASSIGN_OR_RETURN(SideFiles side,
+                            FindSideFiles(folder, names, weights));
+  if (!absl::c_linear_search(names, kHfMetadata)) {
+    checkpoint->side_files = std::move(side.files);
+    checkpoint->left_behind = std::move(side.left_behind);
+    return absl::OkStatus();
+  }
+  const Location metadata{folder.storage, JoinPath(folder.path, kHfMetadata)};
+  WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> kept,
+                            ListNames(metadata));
+  WINDLASS_ASSIGN_OR_RETURN(checkpoint->published,
+                            ReadPublished(metadata, kept));
+  absl::flat_hash_set<absl::string_view> mappings;
+  for (const std::string& name : kept) {
+    if (IsPublishedMapping(name)) mappings.insert(name);
+  }
+  WINDLASS_ASSIGN_OR_RETURN(SideFiles kept_side,
+                            FindSideFiles(metadata, kept, mappings));
+  checkpoint->side_folder = kHfMetadata;
+  checkpoint->side_files = std::move(kept_side.files);
+  for (std::vector<std::string>* left : {&side.files, &side.left_behind}) {
+    for (std::string& name : *left) {
+      if (!absl::StartsWith(name, kHfMetadata)) {
+        checkpoint->left_behind.push_back(std::move(name));
+      }
+    }
+  }
+  for (const std::string& name : kept_side.left_behind) {
+    checkpoint->left_behind.push_back(JoinPath(kHfMetadata, name));
+  }
+  absl::c_sort(checkpoint->left_behind);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 CheckpointFormatRegistrar::CheckpointFormatRegistrar(
@@ -111,11 +153,16 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
                                                  checkpoint.left_out.end());
   for (const Shard& shard : checkpoint.shards) weights.insert(shard.name);
   weights.insert(checkpoint.index_name);
-  WINDLASS_ASSIGN_OR_RETURN(SideFiles side,
-                            FindSideFiles(folder, *names, weights));
-  checkpoint.side_files = std::move(side.files);
-  checkpoint.left_behind = std::move(side.left_behind);
+  WINDLASS_RETURN_IF_ERROR(FillInCompany(*names, weights, &checkpoint));
   return checkpoint;
+}
+
+std::string SideFilePath(const Checkpoint& checkpoint, absl::string_view name) {
+  const std::string& folder = checkpoint.folder.path;
+  return JoinPath(checkpoint.side_folder.empty()
+                      ? folder
+                      : JoinPath(folder, checkpoint.side_folder),
+                  name);
 }
 
 absl::StatusOr<const CheckpointFormat*> FindFormat(absl::string_view name) {

@@ -22,6 +22,7 @@
 #include "absl/strings/string_view.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/io/in_place_plan.h"
+#include "windlass/io/published.h"
 #include "windlass/io/storage/storage.h"
 #include "windlass/io/transfer/plan.h"
 
@@ -62,10 +63,21 @@ struct Checkpoint {
   // the tokenizer's, chat templates, code): paths in the folder, some of them
   // in a folder of their own ("1_Pooling/config.json").
   std::vector<std::string> side_files;
+  // The folder in `folder` that the side files lie in; empty for `folder`.
+  std::string side_folder;
   // What else lies in the folder and does not go along; "original/" for a
   // folder.
   std::vector<std::string> left_behind;
+  // The shards hold parts of tensors, a rank's each: what is made of them need
+  // not be grouped so.
+  bool is_ranks = false;
+  // How the model was published, where a training job has kept that; by HF
+  // names.
+  Published published;
 };
+
+// The path of a checkpoint's side file.
+std::string SideFilePath(const Checkpoint& checkpoint, absl::string_view name);
 
 struct OpenOptions {
   // A format's name; "auto" goes by what lies there.

@@ -5,6 +5,8 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -13,13 +15,17 @@
 namespace windlass {
 namespace {
 
+// As Hugging Face's libraries cut a model that nobody has cut.
+constexpr int64_t kRankShardBytes = 5'000'000'000;
+
 std::vector<OutputShard> GroupLike(const StateDict& tensors,
                                    const Checkpoint& like) {
   std::vector<OutputShard> groups;
   absl::flat_hash_map<const ByteSource*, size_t> group_of;
   for (const Shard& shard : like.shards) {
     group_of.emplace(shard.file.get(), groups.size());
-    groups.push_back({"", &shard, {}});
+    groups.emplace_back();
+    groups.back().like = &shard;
   }
   if (groups.empty()) groups.emplace_back();
   size_t group = 0;
@@ -56,6 +62,44 @@ std::vector<OutputShard> GroupBySize(const StateDict& tensors,
   return groups;
 }
 
+absl::StatusOr<std::vector<OutputShard>> GroupAsPublished(
+    const StateDict& tensors, const Checkpoint& like) {
+  const Published& published = like.published;
+  std::vector<OutputShard> groups(published.file_count());
+  size_t found = 0;
+  absl::flat_hash_map<absl::string_view, const NamedTensor*> by_name;
+  for (const NamedTensor& named : tensors) by_name.emplace(named.name, &named);
+  for (const auto& [name, number] : published.files) {
+    const auto named = by_name.find(name);
+    if (named == by_name.end()) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          like.folder.path, "/", kHfMetadata, ": tensor \"", name,
+          "\": found no such tensor, expected all that were published"));
+    }
+    groups[number - 1].number = number;
+    groups[number - 1].tensors.push_back(named->second);
+    ++found;
+  }
+  if (found < tensors.size()) {
+    absl::flat_hash_set<absl::string_view> known;
+    for (const auto& [name, number] : published.files) known.insert(name);
+    const NamedTensor& first =
+        *absl::c_find_if(tensors, [&known](const NamedTensor& named) {
+          return !known.contains(named.name);
+        });
+    return absl::FailedPreconditionError(
+        absl::StrCat(like.folder.path, "/", kHfMetadata, ": tensor \"",
+                     first.name, "\": found no file that it was published in"));
+  }
+  groups.erase(std::remove_if(groups.begin(), groups.end(),
+                              [](const OutputShard& shard) {
+                                return shard.tensors.empty();
+                              }),
+               groups.end());
+  if (groups.empty()) groups.emplace_back();
+  return groups;
+}
+
 std::string IndexMetadata(const Checkpoint& like, int64_t total_size) {
   constexpr absl::string_view kTotalSize = "total_size";
   std::vector<std::string> members;
@@ -76,10 +120,13 @@ std::string IndexMetadata(const Checkpoint& like, int64_t total_size) {
 
 }  // namespace
 
-std::vector<OutputShard> ShareOut(const StateDict& tensors,
-                                  const Checkpoint& like, int64_t max_bytes) {
-  return max_bytes > 0 ? GroupBySize(tensors, max_bytes)
-                       : GroupLike(tensors, like);
+absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
+                                                  const Checkpoint& like,
+                                                  int64_t max_bytes) {
+  if (max_bytes > 0) return GroupBySize(tensors, max_bytes);
+  if (!like.published.files.empty()) return GroupAsPublished(tensors, like);
+  if (like.is_ranks) return GroupBySize(tensors, kRankShardBytes);
+  return GroupLike(tensors, like);
 }
 
 ClosingFile MakeIndex(std::string name, const std::vector<OutputShard>& shards,

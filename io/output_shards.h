@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/transfer/plan.h"
@@ -20,16 +21,21 @@ struct OutputShard {
   // The input's shard that its tensors came from; null where they were not
   // grouped by that.
   const Shard* like = nullptr;
+  // The place among the files that the model was published in; 0 for none.
+  int number = 0;
   std::vector<const NamedTensor*> tensors;
 };
 
-// One at least, be it empty. With `max_bytes` 0 each tensor goes where its
-// first source lay in `like` (a constant follows the tensor before it), and
-// shards that nobody goes to are left out, unless there is no tensor at all;
-// otherwise shards are filled in order up to that many bytes of data. Names are
-// left empty.
-std::vector<OutputShard> ShareOut(const StateDict& tensors,
-                                  const Checkpoint& like, int64_t max_bytes);
+// One at least, be it empty. With `max_bytes` 0 each tensor goes where it was
+// published, if `like` knows that; or else where its first source lay in `like`
+// (a constant follows the tensor before it), unless that has a shard a rank.
+// Shards that nobody goes to are left out, unless there is no tensor at all.
+// Otherwise shards are filled in order up to that many bytes of data. Names are
+// left empty. FailedPrecondition where what was published and the tensors are
+// not the same, naming one.
+absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
+                                                  const Checkpoint& like,
+                                                  int64_t max_bytes);
 
 // The index that says which tensor lies in which shard, as transformers writes
 // it: the metadata that `like`'s index has, with the size renewed.

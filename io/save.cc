@@ -518,9 +518,8 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                             plan.format->Plan(tensors, input, layout));
   for (const Shard& shard : input.shards) plan.inputs.push_back(shard.file);
   for (const std::string& name : SideFilesOf(input, plan)) {
-    WINDLASS_ASSIGN_OR_RETURN(
-        auto file,
-        input.folder.storage->OpenForRead(JoinPath(input.folder.path, name)));
+    WINDLASS_ASSIGN_OR_RETURN(auto file, input.folder.storage->OpenForRead(
+                                             SideFilePath(input, name)));
     const auto edited = absl::c_find_if(
         options.edited, [&](const EditedFile& e) { return e.name == name; });
     Extent contents{file, 0, file->size()};

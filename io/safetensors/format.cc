@@ -29,8 +29,10 @@
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/output_shards.h"
 #include "windlass/io/parallel.h"
+#include "windlass/io/safetensors/file_layout.h"
 #include "windlass/io/safetensors/header.h"
 #include "windlass/io/safetensors/index.h"
+#include "windlass/io/safetensors/shard_file.h"
 #include "windlass/io/safetensors/shard_names.h"
 
 namespace windlass {
@@ -63,33 +65,6 @@ absl::StatusOr<WeightMap> ReadIndex(
   if (what.empty()) return Annotate(map.status(), path);
   return absl::InvalidArgumentError(
       absl::StrCat(path, ": found ", what, ", expected an index"));
-}
-
-// A file's header, read.
-struct ReadShard {
-  Shard shard;
-  std::vector<NamedTensor> tensors;
-};
-
-absl::StatusOr<ReadShard> ReadShardHeader(const Location& folder,
-                                          const std::string& name) {
-  ReadShard read;
-  WINDLASS_ASSIGN_OR_RETURN(
-      auto file, folder.storage->OpenForRead(JoinPath(folder.path, name)));
-  WINDLASS_ASSIGN_OR_RETURN(SafetensorsHeader header,
-                            ReadSafetensorsHeader(*file));
-  read.shard = {name, std::move(file), std::move(header.metadata)};
-  read.tensors.reserve(header.tensors.size());
-  for (SafetensorsEntry& entry : header.tensors) {
-    WINDLASS_ASSIGN_OR_RETURN(
-        Tensor tensor,
-        Tensor::FromExtent(
-            entry.dtype, std::move(entry.shape),
-            Extent{read.shard.file, header.data_begin + entry.begin,
-                   entry.end - entry.begin}));
-    read.tensors.push_back({std::move(entry.name), std::move(tensor)});
-  }
-  return read;
 }
 
 // The shard that a tensor of this checkpoint lies in.
@@ -269,16 +244,21 @@ bool IsSafetensors(const Checkpoint& checkpoint) {
 
 // The output's files, named: as the input's are called, where those are this
 // format's and the tensors stay together; otherwise as transformers names them.
-std::vector<Bin> MakeBins(const StateDict& tensors, const Checkpoint& like,
-                          int64_t max_bytes) {
-  std::vector<OutputShard> shards = ShareOut(tensors, like, max_bytes);
+absl::StatusOr<std::vector<Bin>> MakeBins(const StateDict& tensors,
+                                          const Checkpoint& like,
+                                          int64_t max_bytes) {
+  WINDLASS_ASSIGN_OR_RETURN(std::vector<OutputShard> shards,
+                            ShareOut(tensors, like, max_bytes));
   const SafetensorsMetadata common =
       IsSafetensors(like) ? CommonMetadata(like.shards) : SafetensorsMetadata();
   std::vector<Bin> bins;
   for (size_t i = 0; i < shards.size(); ++i) {
     const Shard* const shard = IsSafetensors(like) ? shards[i].like : nullptr;
     Bin bin{std::move(shards[i]), shard != nullptr ? shard->metadata : common};
-    if (shard != nullptr) {
+    if (bin.number > 0) {
+      bin.name = absl::StrFormat("model-%05d-of-%05d.safetensors", bin.number,
+                                 like.published.file_count());
+    } else if (shard != nullptr) {
       bin.name = shard->name;
     } else if (shards.size() == 1) {
       bin.name = std::string(kSingleName);
@@ -289,89 +269,6 @@ std::vector<Bin> MakeBins(const StateDict& tensors, const Checkpoint& like,
     bins.push_back(std::move(bin));
   }
   return bins;
-}
-
-// Whether tensors laid one after the other start at multiples of their
-// element's size.
-bool Aligned(const std::vector<const NamedTensor*>& tensors) {
-  int64_t offset = 0;
-  for (const NamedTensor* tensor : tensors) {
-    const int64_t element = DTypeBytes(tensor->tensor.dtype());
-    if (element > 1 && offset % element != 0) return false;
-    offset += tensor->tensor.bytes();
-  }
-  return true;
-}
-
-// File systems share blocks of this size between files.
-constexpr int64_t kBlock = 4096;
-
-// Where the data should start, modulo a block, so that tensors that lie
-// verbatim in a source keep their place within a block and can be shared;
-// nullopt where no tensor does.
-std::optional<int64_t> DataRemainder(
-    const std::vector<SafetensorsEntry>& entries,
-    const std::vector<const NamedTensor*>& tensors) {
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto extent = tensors[i]->tensor.source()->Verbatim();
-    if (!extent.has_value() || extent->size < kBlock) continue;
-    const int64_t shift = extent->offset - entries[i].begin;
-    if (shift % 8 != 0) break;
-    return (shift % kBlock + kBlock) % kBlock;
-  }
-  return std::nullopt;
-}
-
-SafetensorsMetadata WithFormat(SafetensorsMetadata metadata) {
-  const bool has = absl::c_any_of(
-      metadata, [](const auto& item) { return item.first == "format"; });
-  if (!has) metadata.emplace_back("format", "pt");
-  return metadata;
-}
-
-// The bin's tensors one after the other.
-std::vector<SafetensorsEntry> Entries(const Bin& bin) {
-  std::vector<SafetensorsEntry> entries;
-  entries.reserve(bin.tensors.size());
-  int64_t offset = 0;
-  for (const NamedTensor* tensor : bin.tensors) {
-    const int64_t end = offset + tensor->tensor.bytes();
-    entries.push_back({tensor->name, tensor->tensor.dtype(),
-                       tensor->tensor.shape(), offset, end});
-    offset = end;
-  }
-  return entries;
-}
-
-PlannedFile LayOut(Bin bin) {
-  if (!Aligned(bin.tensors)) {
-    // The format allows no hole, but larger elements may go first.
-    absl::c_stable_sort(
-        bin.tensors, [](const NamedTensor* a, const NamedTensor* b) {
-          return DTypeBits(a->tensor.dtype()) > DTypeBits(b->tensor.dtype());
-        });
-  }
-  const std::vector<SafetensorsEntry> entries = Entries(bin);
-  PlannedFile file;
-  file.name = bin.name;
-  const std::optional<int64_t> remainder = DataRemainder(entries, bin.tensors);
-  file.pieces.reserve(1 + bin.tensors.size());
-  file.Append(SerializeSafetensorsHeader(WithFormat(bin.metadata), entries,
-                                         remainder.has_value() ? kBlock : 8,
-                                         remainder.value_or(0)));
-  for (const NamedTensor* named : bin.tensors) {
-    file.Append(PlannedTensor{named->name, named->tensor, {}});
-  }
-  return file;
-}
-
-// A longer header could be written, but not read.
-absl::Status CheckHeader(absl::string_view file, int64_t size) {
-  const int64_t bytes = size - 8;
-  if (bytes <= kMaxSafetensorsHeader) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      file, ": the header would take ", bytes, " bytes, expected ",
-      kMaxSafetensorsHeader, " at most; smaller shards have smaller headers"));
 }
 
 // Why a bin cannot be had by renaming alone; OK where it can.
@@ -460,7 +357,7 @@ absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
   edit.size = file.size();
   WINDLASS_ASSIGN_OR_RETURN(edit.old_start, ReadRange(file, 0, old.data_begin));
   const SafetensorsMetadata metadata = WithFormat(bin.metadata);
-  std::vector<SafetensorsEntry> entries = Entries(bin);
+  std::vector<SafetensorsEntry> entries = Entries(bin.tensors);
   int64_t room = old.data_begin;
   // The shortest header tells what is needed.
   const int64_t needed =
@@ -548,22 +445,25 @@ class SafetensorsFormat : public CheckpointFormat {
   absl::StatusOr<TransferPlan> Plan(
       const StateDict& tensors, const Checkpoint& like,
       const LayOutOptions& options) const override {
-    std::vector<Bin> bins = MakeBins(tensors, like, options.max_shard_bytes);
-    Renumber(&bins);
+    WINDLASS_ASSIGN_OR_RETURN(std::vector<Bin> bins,
+                              MakeBins(tensors, like, options.max_shard_bytes));
+    const bool published = bins.front().number > 0;
+    if (!published) Renumber(&bins);
     TransferPlan plan;
     const bool same_shards = options.max_shard_bytes == 0 &&
                              !like.index_name.empty() && IsSafetensors(like);
-    if (bins.size() > 1 || same_shards) {
+    if (bins.size() > 1 || same_shards || published) {
       plan.closing.push_back(
           MakeIndex(same_shards ? like.index_name : std::string(kIndexName),
                     ToShards(bins), like));
     }
     plan.files.resize(bins.size());
     WINDLASS_RETURN_IF_ERROR(
-        ParallelFor(static_cast<int>(bins.size()), [&](int i) {
-          plan.files[i] = LayOut(std::move(bins[i]));
-          return CheckHeader(plan.files[i].name,
-                             plan.files[i].pieces.front().size());
+        ParallelFor(static_cast<int>(bins.size()), [&](int i) -> absl::Status {
+          WINDLASS_ASSIGN_OR_RETURN(plan.files[i],
+                                    LayOut(bins[i].name, bins[i].metadata,
+                                           std::move(bins[i].tensors)));
+          return absl::OkStatus();
         }));
     return plan;
   }
@@ -576,7 +476,8 @@ class SafetensorsFormat : public CheckpointFormat {
           ": found one file of several, expected their folder to convert in "
           "place"));
     }
-    const std::vector<Bin> bins = MakeBins(tensors, input, 0);
+    WINDLASS_ASSIGN_OR_RETURN(const std::vector<Bin> bins,
+                              MakeBins(tensors, input, 0));
     InPlacePlan plan;
     if (bins.size() != input.shards.size()) {
       return absl::FailedPreconditionError(

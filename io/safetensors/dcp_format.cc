@@ -1,0 +1,289 @@
+// The "dcp_safetensors" checkpoint format: a safetensors file a rank, whose
+// metadata say which part of each tensor it has. NeMo Automodel trains into
+// such folders, and torch.distributed.checkpoint's HuggingFaceStorageWriter
+// writes them.
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <iterator>
+#include <list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "windlass/core/assemble.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor_ops.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/io/parallel.h"
+#include "windlass/io/safetensors/file_layout.h"
+#include "windlass/io/safetensors/header.h"
+#include "windlass/io/safetensors/shard_file.h"
+#include "windlass/io/safetensors/sharding_info.h"
+
+namespace windlass {
+namespace {
+
+// "shard-00002-model-00001-of-00001.safetensors" is the second rank's; 0 for
+// what is no rank's.
+int64_t RankNumber(absl::string_view name) {
+  if (!absl::ConsumePrefix(&name, "shard-") ||
+      !absl::EndsWith(name, ".safetensors")) {
+    return 0;
+  }
+  int64_t number = 0;
+  const absl::string_view digits = name.substr(0, name.find('-'));
+  return digits.size() < name.size() && absl::SimpleAtoi(digits, &number) &&
+                 number > 0
+             ? number
+             : 0;
+}
+
+std::vector<std::string> RankFiles(const std::vector<std::string>& names) {
+  std::vector<std::string> files;
+  for (const std::string& name : names) {
+    if (RankNumber(name) > 0) files.push_back(name);
+  }
+  return files;
+}
+
+// A rank without a tensor has no file, but one that is missing may have been
+// the only one to hold some.
+absl::Status CheckNoGap(const Location& folder,
+                        const std::vector<std::string>& files) {
+  int64_t expected = 1;
+  for (const std::string& file : files) {
+    const int64_t number = RankNumber(file);
+    if (number != expected) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          folder.path, ": found ", file, ", expected the file of shard ",
+          expected, " before it: what it holds would be lost"));
+    }
+    ++expected;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ShardingInfo> InfoOf(const ReadShard& read) {
+  for (const auto& [key, text] : read.shard.metadata) {
+    if (key == kShardingInfo) return ParseShardingInfo(text);
+  }
+  return ShardingInfo();
+}
+
+// The tensors of all ranks, put together.
+class Collector {
+ public:
+  absl::Status Add(ReadShard read) {
+    const absl::StatusOr<ShardingInfo> info = InfoOf(read);
+    if (!info.ok()) return Annotate(info.status(), read.shard.file->name());
+    absl::flat_hash_map<absl::string_view, NamedTensor*> left;
+    for (NamedTensor& named : read.tensors) left.emplace(named.name, &named);
+    for (const auto& [name, offsets] : *info) {
+      const auto found = left.find(name);
+      if (found == left.end()) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(read.shard.file->name(), ": tensor \"", name,
+                         "\": found in ", kShardingInfo, " alone"));
+      }
+      WINDLASS_RETURN_IF_ERROR(Annotate(
+          Put(name, offsets, &found->second->tensor), read.shard.file->name()));
+      left.erase(found);
+    }
+    // What the info does not speak of is whole.
+    for (NamedTensor& named : read.tensors) {
+      if (!left.contains(named.name)) continue;
+      WINDLASS_RETURN_IF_ERROR(Annotate(
+          Put(named.name, Shape(named.tensor.rank(), 0), &named.tensor),
+          read.shard.file->name()));
+    }
+    last_ = order_.end();
+    return absl::OkStatus();
+  }
+
+  // In the order of the model, as far as the ranks' orders tell it.
+  absl::StatusOr<StateDict> Build() && {
+    StateDict tensors;
+    tensors.Reserve(order_.size());
+    for (Whole& whole : order_) {
+      absl::StatusOr<Tensor> tensor = Assemble(
+          whole.boxes.front().tensor.dtype(), whole.shape, whole.boxes);
+      if (!tensor.ok()) {
+        return Annotate(tensor.status(), "tensor \"", whole.name, "\"");
+      }
+      WINDLASS_RETURN_IF_ERROR(
+          tensors.Insert(std::move(whole.name), *std::move(tensor)));
+    }
+    return tensors;
+  }
+
+ private:
+  struct Whole {
+    std::string name;
+    Shape shape;
+    std::vector<Box> boxes;
+  };
+
+  absl::Status Put(const std::string& name, const Shape& offsets,
+                   Tensor* tensor) {
+    if (offsets.size() != tensor->shape().size()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor \"", name, "\": found offsets [",
+          absl::StrJoin(offsets, ", "),
+          "], expected one for each dimension of ", tensor->ToString()));
+    }
+    const auto [known, is_new] = by_name_.try_emplace(name, order_.end());
+    if (is_new) {
+      // Behind the one that it follows in this file.
+      const auto place =
+          last_ == order_.end() ? order_.end() : std::next(last_);
+      known->second =
+          order_.insert(place, Whole{name, Shape(offsets.size(), 0), {}});
+    }
+    Whole& whole = *known->second;
+    last_ = known->second;
+    if (whole.shape.size() != offsets.size()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor \"", name, "\": found ", tensor->ToString(), ", expected ",
+          whole.shape.size(), " dimensions as in another file"));
+    }
+    for (size_t dim = 0; dim < offsets.size(); ++dim) {
+      int64_t end;
+      if (__builtin_add_overflow(offsets[dim], tensor->shape()[dim], &end)) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("tensor \"", name, "\": found the offset ",
+                         offsets[dim], ", expected less"));
+      }
+      whole.shape[dim] = std::max(whole.shape[dim], end);
+    }
+    whole.boxes.push_back({offsets, std::move(*tensor)});
+    return absl::OkStatus();
+  }
+
+  std::list<Whole> order_;
+  absl::flat_hash_map<std::string, std::list<Whole>::iterator> by_name_;
+  std::list<Whole>::iterator last_ = order_.end();  // of the file at hand
+};
+
+// The part of a tensor that rank `rank` of `ranks` has: as torch.chunk cuts
+// dimension 0; what has no dimension is the first one's. Empty for none.
+struct Part {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+Part PartOf(const Tensor& tensor, int64_t rank, int64_t ranks) {
+  if (tensor.rank() == 0) return {0, rank == 0 ? 1 : 0};
+  const int64_t rows = tensor.shape()[0];
+  const int64_t each = rows / ranks + (rows % ranks != 0 ? 1 : 0);
+  // A tensor without elements must be somewhere.
+  if (rows == 0) return {0, rank == 0 ? 1 : 0};
+  return {std::min(rows, rank * each), std::min(rows, (rank + 1) * each)};
+}
+
+class DcpSafetensorsFormat : public CheckpointFormat {
+ public:
+  absl::string_view name() const override { return "dcp_safetensors"; }
+
+  Certainty Detect(const std::vector<std::string>& names) const override {
+    const bool others = absl::c_any_of(names, [](const std::string& name) {
+      return !absl::StartsWith(name, ".") && RankNumber(name) == 0 &&
+             (absl::EndsWith(name, ".safetensors") ||
+              absl::EndsWith(name, ".safetensors.index.json"));
+    });
+    return others || RankFiles(names).empty() ? Certainty::kNone
+                                              : Certainty::kCertain;
+  }
+
+  absl::StatusOr<Checkpoint> Open(const Location& folder,
+                                  const std::vector<std::string>& names,
+                                  const std::string& file,
+                                  const OpenOptions&) const override {
+    std::vector<std::string> files = {file};
+    if (file.empty()) {
+      files = RankFiles(names);
+      WINDLASS_RETURN_IF_ERROR(CheckNoGap(folder, files));
+    }
+    const int count = static_cast<int>(files.size());
+    std::vector<ReadShard> read(count);
+    WINDLASS_RETURN_IF_ERROR(ParallelFor(count, [&](int i) -> absl::Status {
+      WINDLASS_ASSIGN_OR_RETURN(read[i], ReadShardHeader(folder, files[i]));
+      return absl::OkStatus();
+    }));
+    Checkpoint checkpoint;
+    checkpoint.is_part = !file.empty();
+    checkpoint.is_ranks = true;
+    Collector collector;
+    for (ReadShard& shard : read) {
+      checkpoint.shards.push_back(shard.shard);
+      WINDLASS_RETURN_IF_ERROR(collector.Add(std::move(shard)));
+    }
+    absl::StatusOr<StateDict> tensors = std::move(collector).Build();
+    if (!tensors.ok()) return Annotate(tensors.status(), folder.path);
+    checkpoint.tensors = *std::move(tensors);
+    return checkpoint;
+  }
+
+  absl::StatusOr<TransferPlan> Plan(
+      const StateDict& tensors, const Checkpoint&,
+      const LayOutOptions& options) const override {
+    TransferPlan plan;
+    for (int64_t rank = 0; rank < options.num_shards; ++rank) {
+      WINDLASS_ASSIGN_OR_RETURN(PlannedFile file,
+                                PlanRank(tensors, rank, options.num_shards));
+      if (rank > 0 && file.CountTensors() == 0) break;
+      plan.files.push_back(std::move(file));
+    }
+    return plan;
+  }
+
+  absl::StatusOr<CheckpointFiles> FindFiles(
+      const Location& folder) const override {
+    WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                              ListNames(folder));
+    return CheckpointFiles{"", RankFiles(names)};
+  }
+
+ private:
+  static absl::StatusOr<PlannedFile> PlanRank(const StateDict& tensors,
+                                              int64_t rank, int64_t ranks) {
+    std::deque<NamedTensor> parts;
+    std::vector<const NamedTensor*> pointers;
+    ShardingInfo info;
+    for (const NamedTensor& named : tensors) {
+      const Part part = PartOf(named.tensor, rank, ranks);
+      if (part.begin == part.end) continue;
+      Tensor tensor = named.tensor;
+      Shape offsets(tensor.rank(), 0);
+      if (tensor.rank() > 0 && tensor.shape()[0] > 0) {
+        offsets[0] = part.begin;
+        WINDLASS_ASSIGN_OR_RETURN(tensor,
+                                  Slice(tensor, 0, part.begin, part.end));
+      }
+      info.emplace_back(named.name, std::move(offsets));
+      parts.push_back({named.name, std::move(tensor)});
+      pointers.push_back(&parts.back());
+    }
+    SafetensorsMetadata metadata = {{kShardingInfo, WriteShardingInfo(info)},
+                                    {"DCP_VERSION", "1.0"}};
+    return LayOut(absl::StrFormat("shard-%05d-model-00001-of-00001.safetensors",
+                                  rank + 1),
+                  std::move(metadata), std::move(pointers));
+  }
+};
+
+const CheckpointFormatRegistrar registrar(new DcpSafetensorsFormat);
+
+}  // namespace
+}  // namespace windlass

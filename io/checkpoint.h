@@ -47,6 +47,9 @@ struct Checkpoint {
   Location folder;
   // In the order of the shards' names, then of the data in them.
   StateDict tensors;
+  // Entries beside the tensors that are none ("epoch", "lr_scheduler"), by
+  // name, where the format can have them.
+  std::vector<std::string> objects;
   std::vector<Shard> shards;
   // The file that says which tensor lies in which shard; empty for none.
   std::string index_name;
@@ -84,6 +87,9 @@ struct OpenOptions {
   std::string format = "auto";
   // Read the shards that lie there, whatever an index says.
   bool ignore_index = false;
+  // Where in the file the tensors lie, for formats that nest: keys joined by
+  // dots, "." for the top. Empty to find out.
+  std::string state_dict_key;
 };
 
 // The files that make a checkpoint, by their names in its folder.

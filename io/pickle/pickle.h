@@ -91,6 +91,9 @@ class Pickle {
 
   const PickleNode& root() const { return *root_; }
 
+  // Every node that was made, in that order.
+  const std::deque<PickleNode>& nodes() const { return nodes_; }
+
   // How many of the bytes the pickle took.
   size_t size() const { return size_; }
 

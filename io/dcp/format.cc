@@ -1,0 +1,170 @@
+// The "dcp" checkpoint format: a folder of torch.distributed.checkpoint, in
+// which `.metadata` says where the boxes lie that ranks have written of each
+// tensor.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "windlass/core/assemble.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/io/checkpoint.h"
+#include "windlass/io/dcp/metadata.h"
+#include "windlass/io/parallel.h"
+#include "windlass/io/torch/archive.h"
+
+namespace windlass {
+namespace {
+
+constexpr absl::string_view kMetadataName = ".metadata";
+constexpr absl::string_view kSuffix = ".distcp";
+
+// A box takes some hundred bytes; a million of them fit.
+constexpr int64_t kMaxMetadataBytes = int64_t{1} << 28;
+
+// The folder's files that hold tensors, by name.
+using Files = std::map<std::string, std::shared_ptr<const ReadableFile>>;
+
+absl::StatusOr<Files> OpenFiles(const Location& folder,
+                                const DcpMetadata& metadata) {
+  Files files;
+  for (const DcpTensor& tensor : metadata.tensors) {
+    for (const DcpChunk& chunk : tensor.chunks) {
+      const auto [it, is_new] = files.try_emplace(chunk.blob.file);
+      if (!is_new) continue;
+      absl::StatusOr<std::shared_ptr<const ReadableFile>> file =
+          folder.storage->OpenForRead(JoinPath(folder.path, chunk.blob.file));
+      if (!file.ok()) {
+        return Annotate(file.status(), JoinPath(folder.path, kMetadataName),
+                        ": tensor \"", absl::CHexEscape(tensor.name), "\"");
+      }
+      it->second = *std::move(file);
+    }
+  }
+  return files;
+}
+
+// The box of a tensor that a chunk is.
+absl::StatusOr<Box> ReadChunk(const DcpTensor& tensor, const DcpChunk& chunk,
+                              const std::shared_ptr<const ReadableFile>& file) {
+  const DcpBlob& blob = chunk.blob;
+  if (blob.offset > file->size() || blob.size > file->size() - blob.offset) {
+    return absl::DataLossError(
+        absl::StrCat("found ", file->size(), " bytes, expected ", blob.size,
+                     " at ", blob.offset, "; the file was truncated"));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(
+      const TorchArchive archive,
+      TorchArchive::Open(Extent{file, blob.offset, blob.size}));
+  WINDLASS_ASSIGN_OR_RETURN(Tensor box, archive.GetTensor(archive.root()));
+  if (box.dtype() != tensor.dtype || box.shape() != chunk.shape) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "found ", box.ToString(), ", expected ", DTypeName(tensor.dtype), " ",
+        ShapeString(chunk.shape), " as ", kMetadataName, " has it"));
+  }
+  return Box{chunk.offsets, std::move(box)};
+}
+
+absl::StatusOr<Tensor> ReadTensor(const std::string& path,
+                                  const DcpTensor& tensor, const Files& files) {
+  std::vector<Box> boxes;
+  boxes.reserve(tensor.chunks.size());
+  for (const DcpChunk& chunk : tensor.chunks) {
+    const auto& file = files.at(chunk.blob.file);
+    absl::StatusOr<Box> box = ReadChunk(tensor, chunk, file);
+    if (!box.ok()) {
+      return Annotate(box.status(), file->name(), ": tensor \"",
+                      absl::CHexEscape(tensor.name), "\"");
+    }
+    boxes.push_back(*std::move(box));
+  }
+  absl::StatusOr<Tensor> whole = Assemble(tensor.dtype, tensor.shape, boxes);
+  if (whole.ok()) return whole;
+  return Annotate(whole.status(), path, ": tensor \"",
+                  absl::CHexEscape(tensor.name), "\"");
+}
+
+class DcpFormat : public CheckpointFormat {
+ public:
+  absl::string_view name() const override { return "dcp"; }
+
+  bool Detect(const std::vector<std::string>& names) const override {
+    return absl::c_any_of(names, [](absl::string_view name) {
+      return name == kMetadataName || absl::EndsWith(name, kSuffix);
+    });
+  }
+
+  absl::StatusOr<Checkpoint> Open(const Location& folder,
+                                  const std::vector<std::string>& names,
+                                  const std::string& file,
+                                  const OpenOptions&) const override {
+    const std::string path = JoinPath(folder.path, kMetadataName);
+    if (!file.empty() && file != kMetadataName) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(JoinPath(folder.path, file),
+                       ": found a part of a checkpoint, expected its folder"));
+    }
+    if (file.empty() && !absl::c_linear_search(names, kMetadataName)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(folder.path, ": found ", kSuffix, " files and no ",
+                       kMetadataName, "; the save did not finish"));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(
+        std::string bytes, ReadFile(*folder.storage, path, kMaxMetadataBytes));
+    const absl::StatusOr<DcpMetadata> metadata =
+        ParseDcpMetadata(std::move(bytes));
+    if (!metadata.ok()) return Annotate(metadata.status(), path);
+    WINDLASS_ASSIGN_OR_RETURN(const Files files, OpenFiles(folder, *metadata));
+    const int count = static_cast<int>(metadata->tensors.size());
+    std::vector<Tensor> tensors(count);
+    WINDLASS_RETURN_IF_ERROR(ParallelFor(count, [&](int i) -> absl::Status {
+      WINDLASS_ASSIGN_OR_RETURN(tensors[i],
+                                ReadTensor(path, metadata->tensors[i], files));
+      return absl::OkStatus();
+    }));
+    Checkpoint checkpoint;
+    for (int i = 0; i < count; ++i) {
+      WINDLASS_RETURN_IF_ERROR(checkpoint.tensors.Insert(
+          metadata->tensors[i].name, std::move(tensors[i])));
+    }
+    checkpoint.objects = metadata->objects;
+    for (const auto& [shard, opened] : files) {
+      checkpoint.shards.push_back({shard, opened, {}});
+    }
+    for (const std::string& other : names) {
+      if (file.empty() && absl::EndsWith(other, kSuffix) &&
+          files.count(other) == 0) {
+        checkpoint.left_out.push_back(other);
+      }
+    }
+    return checkpoint;
+  }
+
+  absl::StatusOr<TransferPlan> Plan(const StateDict&, const Checkpoint&,
+                                    int64_t) const override {
+    return NotWritten();
+  }
+
+  absl::StatusOr<CheckpointFiles> FindFiles(const Location&) const override {
+    return NotWritten();
+  }
+
+ private:
+  static absl::Status NotWritten() {
+    return absl::UnimplementedError("format dcp is read, not written");
+  }
+};
+
+const CheckpointFormatRegistrar registrar(new DcpFormat);
+
+}  // namespace
+}  // namespace windlass

@@ -151,16 +151,20 @@ class DcpFormat : public CheckpointFormat {
 
   absl::StatusOr<TransferPlan> Plan(const StateDict&, const Checkpoint&,
                                     int64_t) const override {
-    return NotWritten();
-  }
-
-  absl::StatusOr<CheckpointFiles> FindFiles(const Location&) const override {
-    return NotWritten();
-  }
-
- private:
-  static absl::Status NotWritten() {
     return absl::UnimplementedError("format dcp is read, not written");
+  }
+
+  // Blobs lie in no other format's files, so that all are this checkpoint's.
+  absl::StatusOr<CheckpointFiles> FindFiles(
+      const Location& folder) const override {
+    WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                              ListNames(folder));
+    CheckpointFiles files;
+    for (const std::string& name : names) {
+      if (name == kMetadataName) files.index = name;
+      if (absl::EndsWith(name, kSuffix)) files.shards.push_back(name);
+    }
+    return files;
   }
 };
 

@@ -196,18 +196,28 @@ class TorchFormat : public CheckpointFormat {
 
   absl::StatusOr<TransferPlan> Plan(const StateDict&, const Checkpoint&,
                                     int64_t) const override {
-    return NotWritten();
-  }
-
-  absl::StatusOr<CheckpointFiles> FindFiles(const Location&) const override {
-    return NotWritten();
-  }
-
- private:
-  static absl::Status NotWritten() {
     return absl::UnimplementedError("format torch is read, not written");
   }
 
+  absl::StatusOr<CheckpointFiles> FindFiles(
+      const Location& folder) const override {
+    WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                              ListNames(folder));
+    CheckpointFiles files;
+    if (absl::c_linear_search(names, kIndexName)) {
+      files.index = std::string(kIndexName);
+      // Whoever replaces an index that cannot be read knows of no shard.
+      const absl::StatusOr<WeightMap> index = ReadIndex(folder);
+      if (index.ok()) files.shards = index->files;
+      return files;
+    }
+    const absl::StatusOr<std::vector<std::string>> chosen =
+        ChooseFiles(folder, names);
+    if (chosen.ok()) files.shards = *chosen;
+    return files;
+  }
+
+ private:
   static absl::StatusOr<WeightMap> ReadIndex(const Location& folder) {
     const std::string path = JoinPath(folder.path, kIndexName);
     WINDLASS_ASSIGN_OR_RETURN(

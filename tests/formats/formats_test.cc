@@ -15,9 +15,9 @@
 #include "windlass/core/json.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/storage/storage.h"
+#include "windlass/testing/status_matchers.h"
+#include "windlass/testing/tensors.h"
 #include "windlass/tests/testing/files.h"
-#include "windlass/tests/testing/status_matchers.h"
-#include "windlass/tests/testing/tensors.h"
 #include "windlass/tests/testing/work.h"
 
 namespace windlass {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/tests/testing/status_matchers.h"
+#include "windlass/testing/status_matchers.h"
 #include "windlass/tests/testing/work.h"
 
 namespace windlass {

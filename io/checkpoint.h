@@ -113,8 +113,9 @@ struct LayOutOptions {
   // lay. Otherwise tensors fill shards of at most this many bytes of data, in
   // order.
   int64_t max_shard_bytes = 0;
-  // In how many parts tensors are cut, in formats that cut them.
-  int num_shards = 1;
+  // In how many files' parts tensors are cut, in formats that cut them; 0 where
+  // nobody asked.
+  int num_shards = 0;
   // The name of the one file that shall hold it all; empty for a folder's.
   std::string file;
 };

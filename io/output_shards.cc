@@ -129,6 +129,15 @@ absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
   return GroupLike(tensors, like);
 }
 
+absl::Status CheckKeepsTensorsWhole(const LayOutOptions& options,
+                                    absl::string_view format) {
+  if (options.num_shards == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("found a number of shards to cut tensors into, expected "
+                   "none: the format ",
+                   format, " keeps tensors whole"));
+}
+
 ClosingFile MakeIndex(std::string name, const std::vector<OutputShard>& shards,
                       const Checkpoint& like) {
   std::vector<std::pair<absl::string_view, absl::string_view>> shard_of;

@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/transfer/plan.h"
@@ -36,6 +38,10 @@ struct OutputShard {
 absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
                                                   const Checkpoint& like,
                                                   int64_t max_bytes);
+
+// InvalidArgument where tensors were asked to be cut, which `format` does not.
+absl::Status CheckKeepsTensorsWhole(const LayOutOptions& options,
+                                    absl::string_view format);
 
 // The index that says which tensor lies in which shard, as transformers writes
 // it: the metadata that `like`'s index has, with the size renewed.

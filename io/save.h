@@ -36,7 +36,7 @@ struct SaveOptions {
   std::string format = "safetensors";
   // As in LayOutOptions.
   int64_t max_shard_bytes = 0;
-  int num_shards = 1;
+  int num_shards = 0;
   // Replace the checkpoint that OUTPUT holds: its index and the shards that it
   // names, its digests, and files of the names that are written. Nothing else
   // that stands in OUTPUT is ever touched.

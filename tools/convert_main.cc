@@ -48,6 +48,7 @@ constexpr Flag kFlags[] = {
     {"adapter", "auto|NAME", "auto: by INPUT's config.json"},
     {"adapter_options", "JSON", "see //tools:adapters"},
     {"config", "PATH", "config.json, where INPUT has none"},
+    {"state_dict_key", "KEY", "which of a torch file's state dicts is meant"},
     {"ignore_index", nullptr, "read the shards, whatever an index says"},
     {"exclude_key_regex", "REGEX", "HF names to drop, matched at their start"},
     {"strip_prefix", "PREFIX", "take it off the names that have it", true},
@@ -153,6 +154,7 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
   WINDLASS_ASSIGN_OR_RETURN(request.wrapper_names.keep,
                             line.GetBool("keep_wrapper_names"));
   WINDLASS_ASSIGN_OR_RETURN(request.check, line.GetBool("check"));
+  request.open.state_dict_key = line.Get("state_dict_key");
   WINDLASS_ASSIGN_OR_RETURN(request.open.ignore_index,
                             line.GetBool("ignore_index"));
   WINDLASS_ASSIGN_OR_RETURN(request.save.max_shard_bytes,

@@ -97,10 +97,13 @@ class DcpFormat : public CheckpointFormat {
  public:
   absl::string_view name() const override { return "dcp"; }
 
-  bool Detect(const std::vector<std::string>& names) const override {
-    return absl::c_any_of(names, [](absl::string_view name) {
-      return name == kMetadataName || absl::EndsWith(name, kSuffix);
-    });
+  Certainty Detect(const std::vector<std::string>& names) const override {
+    Certainty certainty = Certainty::kNone;
+    for (const std::string& name : names) {
+      if (name == kMetadataName) return Certainty::kCertain;
+      if (absl::EndsWith(name, kSuffix)) certainty = Certainty::kLikely;
+    }
+    return certainty;
   }
 
   absl::StatusOr<Checkpoint> Open(const Location& folder,
@@ -132,6 +135,7 @@ class DcpFormat : public CheckpointFormat {
       return absl::OkStatus();
     }));
     Checkpoint checkpoint;
+    checkpoint.is_ranks = true;
     for (int i = 0; i < count; ++i) {
       WINDLASS_RETURN_IF_ERROR(checkpoint.tensors.Insert(
           metadata->tensors[i].name, std::move(tensors[i])));
@@ -150,7 +154,7 @@ class DcpFormat : public CheckpointFormat {
   }
 
   absl::StatusOr<TransferPlan> Plan(const StateDict&, const Checkpoint&,
-                                    int64_t) const override {
+                                    const LayOutOptions&) const override {
     return absl::UnimplementedError("format dcp is read, not written");
   }
 

@@ -239,9 +239,10 @@ class DcpSafetensorsFormat : public CheckpointFormat {
       const StateDict& tensors, const Checkpoint&,
       const LayOutOptions& options) const override {
     TransferPlan plan;
-    for (int64_t rank = 0; rank < options.num_shards; ++rank) {
+    const int ranks = std::max(options.num_shards, 1);
+    for (int rank = 0; rank < ranks; ++rank) {
       WINDLASS_ASSIGN_OR_RETURN(PlannedFile file,
-                                PlanRank(tensors, rank, options.num_shards));
+                                PlanRank(tensors, rank, ranks));
       if (rank > 0 && file.CountTensors() == 0) break;
       plan.files.push_back(std::move(file));
     }

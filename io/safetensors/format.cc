@@ -445,6 +445,7 @@ class SafetensorsFormat : public CheckpointFormat {
   absl::StatusOr<TransferPlan> Plan(
       const StateDict& tensors, const Checkpoint& like,
       const LayOutOptions& options) const override {
+    WINDLASS_RETURN_IF_ERROR(CheckKeepsTensorsWhole(options, kFormatName));
     WINDLASS_ASSIGN_OR_RETURN(std::vector<Bin> bins,
                               MakeBins(tensors, like, options.max_shard_bytes));
     const bool published = bins.front().number > 0;

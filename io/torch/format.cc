@@ -59,15 +59,6 @@ std::vector<std::string> WeightFiles(const std::vector<std::string>& names) {
   return files;
 }
 
-// Whether another format has the folder's weights too. What Hugging Face
-// publishes in both is the same.
-bool HasOtherWeights(const std::vector<std::string>& names) {
-  return absl::c_any_of(names, [](absl::string_view name) {
-    return absl::EndsWith(name, ".safetensors") ||
-           absl::EndsWith(name, ".distcp");
-  });
-}
-
 // A file, read.
 struct ReadFile {
   Shard shard;
@@ -142,11 +133,20 @@ class TorchFormat : public CheckpointFormat {
  public:
   absl::string_view name() const override { return "torch"; }
 
-  bool Detect(const std::vector<std::string>& names) const override {
-    if (HasOtherWeights(names)) return false;
-    return absl::c_linear_search(names, kIndexName) ||
-           !WeightFiles(names).empty() ||
-           (names.size() == 1 && IsTorchFile(names[0]));
+  // Other programs' files end in .bin, too. Where safetensors and torch's files
+  // stand together, as many models are published, loaders take the former.
+  Certainty Detect(const std::vector<std::string>& names) const override {
+    if (absl::c_linear_search(names, kIndexName) ||
+        absl::c_linear_search(names, kModelName)) {
+      return Certainty::kLikely;
+    }
+    const bool is_file = names.size() == 1 && IsTorchFile(names[0]);
+    return is_file || !WeightFiles(names).empty() ? Certainty::kPossible
+                                                  : Certainty::kNone;
+  }
+
+  bool IsFileName(absl::string_view name) const override {
+    return IsTorchFile(name);
   }
 
   absl::StatusOr<Checkpoint> Open(const Location& folder,
@@ -195,7 +195,7 @@ class TorchFormat : public CheckpointFormat {
   }
 
   absl::StatusOr<TransferPlan> Plan(const StateDict&, const Checkpoint&,
-                                    int64_t) const override {
+                                    const LayOutOptions&) const override {
     return absl::UnimplementedError("format torch is read, not written");
   }
 

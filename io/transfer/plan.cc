@@ -26,6 +26,7 @@ void PlannedFile::Append(std::string bytes) {
 
 void PlannedFile::Append(PlannedTensor tensor) {
   AppendPiece(std::move(tensor), this);
+  ++tensors;
 }
 
 void PlannedFile::Append(LateBytes late) { AppendPiece(std::move(late), this); }

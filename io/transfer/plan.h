@@ -51,6 +51,7 @@ struct PlannedFile {
   // One after the other they are the file.
   std::vector<Piece> pieces;
   int64_t size = 0;
+  int tensors = 0;  // how many of the pieces are PlannedTensors
   // Permission bits, where they shall not be those of any new file.
   std::optional<int> mode;
 

@@ -82,10 +82,7 @@ class Watcher {
 // The checksums of a file's tensors, as their parts become known in any order.
 class Checksums {
  public:
-  explicit Checksums(const PlannedFile& file) {
-    for (const Piece& piece : file.pieces)
-      tensors_ += piece.tensor() != nullptr;
-  }
+  explicit Checksums(const PlannedFile& file) : tensors_(file.tensors) {}
 
   void Add(int tensor, int64_t begin, int64_t size, uint32_t crc) {
     parts_.push_back({tensor, begin, size, crc});
@@ -110,7 +107,7 @@ class Checksums {
     uint32_t crc;
   };
 
-  int tensors_ = 0;
+  const int tensors_;
   std::vector<Part> parts_;
 };
 

@@ -8,6 +8,16 @@
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
+namespace {
+
+// JSON has integers up to 2^64.
+bool FitsInt(const Json& json) {
+  return json.is_number_integer() &&
+         (!json.is_number_unsigned() ||
+          json.get<uint64_t>() <= std::numeric_limits<int64_t>::max());
+}
+
+}  // namespace
 
 struct JsonFields::Object {
   Json json;
@@ -64,9 +74,7 @@ absl::Status JsonFields::WrongValue(absl::string_view field,
 
 absl::StatusOr<int64_t> JsonFields::GetInt(absl::string_view field) const {
   const Json* found = object_->Find(field);
-  if (found == nullptr || !found->is_number_integer() ||
-      (found->is_number_unsigned() &&
-       found->get<uint64_t>() > std::numeric_limits<int64_t>::max())) {
+  if (found == nullptr || !FitsInt(*found)) {
     return WrongValue(field, "an integer");
   }
   return found->get<int64_t>();
@@ -111,9 +119,7 @@ absl::StatusOr<std::vector<int64_t>> JsonFields::GetInts(
   }
   std::vector<int64_t> numbers;
   for (const Json& item : *found) {
-    if (!item.is_number_integer()) {
-      return WrongValue(field, "a list of integers");
-    }
+    if (!FitsInt(item)) return WrongValue(field, "a list of integers");
     numbers.push_back(item.get<int64_t>());
   }
   return numbers;

@@ -1,7 +1,10 @@
 #include "windlass/core/model_config.h"
 
+#include <optional>
+
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "windlass/core/dtype.h"
 #include "windlass/testing/status_matchers.h"
 
 namespace windlass {
@@ -57,6 +60,84 @@ TEST(ModelConfigTest, ReadsTheDTypeUnderEitherName) {
                 .GetDType()
                 .value(),
             DType::kF16);
+}
+
+TEST(ModelConfigTest, FindsTheDTypeByNameThenByPlace) {
+  struct Row {
+    const char* json;
+    std::optional<DType> dtype;
+  };
+  const Row rows[] = {
+      {"{}", std::nullopt},
+      {R"({"dtype": null, "text_config": {"torch_dtype": null}})",
+       std::nullopt},
+      {R"({"text_config": 3})", std::nullopt},
+      {R"({"dtype": "float16"})", DType::kF16},
+      {R"({"dtype": "torch.float16"})", DType::kF16},
+      {R"({"torch_dtype": "float32"})", DType::kF32},
+      {R"({"torch_dtype": "float32", "dtype": "float16"})", DType::kF16},
+      {R"({"torch_dtype": "float32", "dtype": null})", DType::kF32},
+      {R"({"text_config": {"torch_dtype": "float32"}})", DType::kF32},
+      {R"({"text_config": {"torch_dtype": "float32", "dtype": "float16"}})",
+       DType::kF16},
+      // The place goes before the name.
+      {R"({"torch_dtype": "float32", "text_config": {"dtype": "float16"}})",
+       DType::kF32},
+      {R"({"dtype": "bfloat16", "text_config": {"dtype": "float16"}})",
+       DType::kBF16},
+  };
+  for (const Row& row : rows) {
+    EXPECT_THAT(Parse(row.json).FindDType(), IsOkAndHolds(row.dtype))
+        << row.json;
+  }
+}
+
+TEST(ModelConfigTest, ADTypeThatIsNoneHidesNoOther) {
+  for (const char* json :
+       {R"({"dtype": "float7", "torch_dtype": "float32"})",
+        R"({"dtype": 16, "text_config": {"dtype": "float32"}})",
+        R"({"dtype": "", "torch_dtype": "float32"})"}) {
+    EXPECT_THAT(Parse(json).FindDType(),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("field \"dtype\"")))
+        << json;
+  }
+}
+
+TEST(ModelConfigTest, ASectionIsAConfigOfItsOwn) {
+  const ModelConfig config = Parse(
+      R"({"n": 1, "dtype": "float16", "text_config": {"n": 2},
+          "thinker_config": {"m": 3, "dtype": "float32",
+                             "text_config": {"n": 4, "deep": {"n": 5}}}})");
+  const ModelConfig thinker = config.Section("thinker_config");
+  EXPECT_EQ(thinker.GetPositiveInt("m").value(), 3);
+  // Its own text_config goes first, as at the top.
+  EXPECT_EQ(thinker.GetPositiveInt("n").value(), 4);
+  EXPECT_EQ(thinker.GetDType().value(), DType::kF32);
+  EXPECT_EQ(config.Section("thinker_config.text_config.deep")
+                .GetPositiveInt("n")
+                .value(),
+            5);
+  // Nothing of what is around it shows through.
+  EXPECT_EQ(thinker.Section("text_config").FindDType().value(), std::nullopt);
+  EXPECT_THAT(
+      thinker.GetPositiveInt("x"),
+      StatusIs(absl::StatusCode::kNotFound,
+               HasSubstr("m/config.json: thinker_config: field \"x\"")));
+}
+
+TEST(ModelConfigTest, ASectionThatIsMissingHasNoField) {
+  const ModelConfig config =
+      Parse(R"({"n": 1, "list": [1], "text_config": {"n": 2}})");
+  for (const char* path :
+       {"none", "n", "list", "none.text_config", "text_config.none"}) {
+    const ModelConfig section = config.Section(path);
+    EXPECT_FALSE(section.Has("n")) << path;
+    EXPECT_FALSE(section.AnnouncesExperts()) << path;
+    EXPECT_THAT(section.GetPositiveInt("n"),
+                StatusIs(absl::StatusCode::kNotFound, HasSubstr("missing")))
+        << path;
+  }
 }
 
 TEST(ModelConfigTest, ReadsArchitecturesAndModelType) {

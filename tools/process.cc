@@ -88,24 +88,24 @@ void PrepareProcess() {
   if (directory != nullptr && ::chdir(directory) != 0) std::perror(directory);
 }
 
-int FinishOutput(const char* tool, int code) {
-  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
-  if (!failed || code != kExitDone) return code;
+int FinishOutput(const char* tool, int code, ExitCode failed) {
+  const bool is_written = std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+  if (is_written || code >= failed) return code;
   std::fprintf(stderr, "%s: stdout could not take the report: %s\n", tool,
                std::strerror(errno));
-  return kExitFailed;
+  return failed;
 }
 
 }  // namespace
 
 int RunTool(const char* tool, int (*main)(int argc, char** argv), int argc,
-            char** argv) {
+            char** argv, ExitCode failed) {
   PrepareProcess();
   const absl::StatusOr<int> code = WithoutExceptions(
       [&]() -> absl::StatusOr<int> { return main(argc, argv); });
-  return FinishOutput(
-      tool, code.ok() ? *code
-                      : Failure{tool, AsksForJson(argc, argv)}(code.status()));
+  const Failure fail{tool, AsksForJson(argc, argv)};
+  return FinishOutput(tool, code.ok() ? *code : fail(code.status(), failed),
+                      failed);
 }
 
 std::string OneLine(absl::string_view text) {

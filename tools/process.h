@@ -18,10 +18,10 @@ enum ExitCode { kExitDone = 0, kExitFailed = 1, kExitUsage = 2 };
 // closed lead nowhere meanwhile, so that no file gets their numbers and
 // messages with them; writing to a closed pipe and beyond a limit of file size
 // are errors, not the end; what throws, and a stdout that could not take what
-// was printed, is a failure. Under `bazel run` the process enters the user's
-// folder.
+// was printed, is a failure, whose exit code is `failed`. Under `bazel run` the
+// process enters the user's folder.
 int RunTool(const char* tool, int (*main)(int argc, char** argv), int argc,
-            char** argv);
+            char** argv, ExitCode failed = kExitFailed);
 
 // The text on one line: control characters, escape sequences, what turns the
 // direction of writing and bytes that are no UTF-8 are spelled out, and the

@@ -24,10 +24,11 @@ std::string FormatBytes(int64_t bytes) {
   return absl::StrFormat("%.2f %s", value, kUnits[unit]);
 }
 
-Progress::Progress(const std::string& kind, int64_t total)
+Progress::Progress(const std::string& kind, int64_t total, absl::Duration delay)
     : bar_(kind == "bar" || (kind == "auto" && ::isatty(STDERR_FILENO))),
       total_(total),
-      start_(absl::Now()) {
+      start_(absl::Now()),
+      delay_(delay) {
   if (!bar_ && kind != "plain") return;
   const absl::Duration interval =
       bar_ ? absl::Milliseconds(200) : absl::Seconds(5);
@@ -46,14 +47,14 @@ void Progress::Stop() {
   }
   stop_.notify_all();
   thread_.join();
-  Print(/*last=*/true);
+  if (absl::Now() - start_ >= delay_) Print(/*last=*/true);
 }
 
 void Progress::Run(absl::Duration interval) {
   std::unique_lock<std::mutex> lock(mutex_);
   while (!stop_.wait_for(lock, absl::ToChronoMilliseconds(interval),
                          [this] { return stopped_; })) {
-    Print(/*last=*/false);
+    if (absl::Now() - start_ >= delay_) Print(/*last=*/false);
   }
 }
 

@@ -19,10 +19,12 @@ std::string FormatBytes(int64_t bytes);
 
 // Prints on stderr, from construction to Stop, what part of `total` bytes is
 // done: on one line that is redrawn ("bar"), on a line every few seconds
-// ("plain"), or not at all ("none"). "auto" is a bar on a terminal.
+// ("plain"), or not at all ("none"). "auto" is a bar on a terminal. Work that
+// ends before `delay` has passed is not spoken of.
 class Progress {
  public:
-  Progress(const std::string& kind, int64_t total);
+  Progress(const std::string& kind, int64_t total,
+           absl::Duration delay = absl::ZeroDuration());
   ~Progress() { Stop(); }
 
   std::atomic<int64_t>* bytes_done() { return &done_; }
@@ -35,6 +37,7 @@ class Progress {
   const bool bar_;
   const int64_t total_;
   const absl::Time start_;
+  const absl::Duration delay_;
   std::atomic<int64_t> done_{0};
   std::mutex mutex_;
   std::condition_variable stop_;

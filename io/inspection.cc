@@ -97,6 +97,7 @@ void FindQuantised(const StateDict& tensors,
     if (!tensor.scales.empty()) scales.insert(tensor.scales);
   }
   for (InspectedTensor& tensor : *inspected) {
+    if (!MayBeCodes(tensor.tensor->dtype())) continue;
     // Scales may have scales in their turn, and be floats as narrow.
     tensor.quantised =
         !scales.contains(tensor.name) &&
@@ -128,6 +129,7 @@ std::vector<TiedTensor> FindTied(const Inspection& inspection) {
   absl::flat_hash_map<std::tuple<const ByteSource*, int64_t, int64_t>,
                       absl::string_view>
       first;
+  first.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) {
     const auto extent = tensor.source()->Verbatim();
     if (!extent.has_value() || extent->size == 0) continue;

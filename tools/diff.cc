@@ -216,9 +216,8 @@ void PrintDifferences(const Comparison& comparison, const Terminal& terminal) {
     } else {
       cells.resize(8, "-");
     }
-    table.AddRow(std::move(cells), tensor.verdict == Verdict::kClose
-                                       ? Style::kYellow
-                                       : Style::kRed);
+    table.AddRow(cells, tensor.verdict == Verdict::kClose ? Style::kYellow
+                                                          : Style::kRed);
   }
   if (!table.empty()) std::printf("%s\n", table.Render(terminal).c_str());
 }

@@ -259,7 +259,7 @@ void AddModules(const Module& module, int level, int64_t times, Table* table) {
     std::vector<std::string> cells =
         TotalsCells(std::move(title), child.totals, times * alike);
     cells.push_back(DTypesOf(child));
-    table->AddRow(std::move(cells));
+    table->AddRow(cells);
     AddModules(child, level + 1, times * alike, table);
     i = end;
   }

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -53,6 +54,10 @@ bool IsUnseen(uint32_t code) {
 }
 
 std::string SpellOut(absl::string_view text) {
+  // Nearly all that is printed, and there may be a great deal of it.
+  if (absl::c_all_of(text, [](char c) { return c >= 0x20 && c < 0x7F; })) {
+    return std::string(text);
+  }
   std::string out;
   while (!text.empty()) {
     uint32_t code = 0;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -87,19 +88,25 @@ std::string Shorten(absl::string_view text, int width) {
                       text.substr(OffsetOf(text, whole - right)));
 }
 
-void Table::AddRow(std::vector<std::string> cells, Style style) {
-  rows_.push_back({std::move(cells), style});
+Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {
+  for (const Column& column : columns_) {
+    widest_.push_back(WidthOf(column.title));
+  }
+}
+
+void Table::AddRow(absl::Span<const std::string> cells, Style style) {
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    text_.append(cells[i]);
+    cells_.push_back({text_.size(), WidthOf(cells[i])});
+    widest_[i] = std::max(widest_[i], cells_.back().width);
+  }
+  rows_.push_back(style);
 }
 
 std::vector<int> Table::Widths(const Terminal& terminal) const {
-  std::vector<int> widths;
-  int total = kGap * (static_cast<int>(columns_.size()) - 1);
-  for (size_t i = 0; i < columns_.size(); ++i) {
-    int width = WidthOf(columns_[i].title);
-    for (const Row& row : rows_) width = std::max(width, WidthOf(row.cells[i]));
-    widths.push_back(width);
-    total += width;
-  }
+  std::vector<int> widths = widest_;
+  int total = kGap * (static_cast<int>(widths.size()) - 1);
+  for (int width : widths) total += width;
   while (terminal.width > 0 && total > terminal.width) {
     const auto widest = std::max_element(widths.begin(), widths.end());
     if (*widest <= kLeastWidth) break;
@@ -111,24 +118,36 @@ std::vector<int> Table::Widths(const Terminal& terminal) const {
 
 std::string Table::Render(const Terminal& terminal) const {
   const std::vector<int> widths = Widths(terminal);
-  std::string out;
-  const auto add_line = [&](const auto& text_of, Style style) {
-    std::string line;
-    for (size_t i = 0; i < columns_.size(); ++i) {
-      const std::string text = Shorten(text_of(i), widths[i]);
-      const int padding = widths[i] - WidthOf(text);
-      if (i > 0) line.append(kGap, ' ');
-      if (columns_[i].right) line.append(padding, ' ');
-      line.append(text);
-      if (!columns_[i].right) line.append(padding, ' ');
+  std::string out, line;
+  const auto add_cell = [&](size_t i, absl::string_view text, int width) {
+    const int padding = std::max(widths[i] - width, 0);
+    if (i > 0) line.append(kGap, ' ');
+    if (columns_[i].right) line.append(padding, ' ');
+    if (width > widths[i]) {
+      line.append(Shorten(text, widths[i]));
+    } else {
+      line.append(text.data(), text.size());
     }
+    if (!columns_[i].right) line.append(padding, ' ');
+  };
+  const auto end_line = [&](Style style) {
     line.erase(line.find_last_not_of(' ') + 1);
     absl::StrAppend(&out, Styled(line, style, terminal), "\n");
+    line.clear();
   };
-  add_line([&](size_t i) { return columns_[i].title; }, Style::kBold);
-  for (const Row& row : rows_) {
-    add_line([&](size_t i) -> const std::string& { return row.cells[i]; },
-             row.style);
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    add_cell(i, columns_[i].title, WidthOf(columns_[i].title));
+  }
+  end_line(Style::kBold);
+  size_t begin = 0;
+  auto cell = cells_.begin();
+  for (const Style style : rows_) {
+    for (size_t i = 0; i < columns_.size(); ++i, ++cell) {
+      add_cell(i, absl::string_view(text_).substr(begin, cell->end - begin),
+               cell->width);
+      begin = cell->end;
+    }
+    end_line(style);
   }
   return out;
 }

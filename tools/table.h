@@ -4,12 +4,13 @@
 #ifndef WINDLASS_TOOLS_TABLE_H_
 #define WINDLASS_TOOLS_TABLE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace windlass {
 
@@ -40,10 +41,10 @@ class Table {
     bool right = false;  // where the text stands in its column
   };
 
-  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  explicit Table(std::vector<Column> columns);
 
   // As many cells as there are columns.
-  void AddRow(std::vector<std::string> cells, Style style = Style::kPlain);
+  void AddRow(absl::Span<const std::string> cells, Style style = Style::kPlain);
 
   bool empty() const { return rows_.empty(); }
 
@@ -52,15 +53,20 @@ class Table {
   std::string Render(const Terminal& terminal) const;
 
  private:
-  struct Row {
-    std::vector<std::string> cells;
-    Style style;
+  struct Cell {
+    size_t end;  // in text_; it begins where the one before ends
+    int width;
   };
 
+  // What the columns are given.
   std::vector<int> Widths(const Terminal& terminal) const;
 
-  std::vector<Column> columns_;
-  std::vector<Row> rows_;
+  const std::vector<Column> columns_;
+  std::vector<int> widest_;  // the widest cell of each column
+  // There may be a great many cells, so they have no strings of their own.
+  std::string text_;
+  std::vector<Cell> cells_;
+  std::vector<Style> rows_;
 };
 
 // "1,234,567"

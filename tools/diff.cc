@@ -119,7 +119,8 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   if (line.arguments().size() != 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("found ", line.arguments().size(),
-                     " arguments, expected two checkpoints"));
+                     line.arguments().size() == 1 ? " argument" : " arguments",
+                     ", expected two checkpoints"));
   }
   request.a = line.arguments()[0];
   request.b = line.arguments()[1];

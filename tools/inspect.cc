@@ -82,7 +82,8 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   if (line.arguments().size() != 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("found ", line.arguments().size(),
-                     " arguments, expected a folder or a file"));
+                     line.arguments().size() == 1 ? " argument" : " arguments",
+                     ", expected a folder or a file"));
   }
   request.uri = line.arguments()[0];
   request.has_filter = line.Has("regex");

@@ -229,12 +229,11 @@ absl::Status CompareIndex(Inspection* inspection) {
 
 }  // namespace
 
-absl::StatusOr<Inspection> Inspect(absl::string_view uri) {
+absl::StatusOr<Inspection> Inspect(absl::string_view uri, OpenOptions options) {
   Inspection inspection;
-  absl::StatusOr<Checkpoint> opened = OpenCheckpoint(uri);
+  absl::StatusOr<Checkpoint> opened = OpenCheckpoint(uri, options);
   const absl::Status problem = opened.status();
   if (!problem.ok()) {
-    OpenOptions options;
     options.ignore_index = true;
     opened = OpenCheckpoint(uri, options);
     if (!opened.ok()) return problem;

@@ -64,7 +64,8 @@ struct Inspection {
 // Opens a checkpoint and looks at it; reads headers, the index and config.json.
 // Where the index does not fit, the files are read without it. Errors are those
 // of OpenCheckpoint.
-absl::StatusOr<Inspection> Inspect(absl::string_view uri);
+absl::StatusOr<Inspection> Inspect(absl::string_view uri,
+                                   OpenOptions options = {});
 
 }  // namespace windlass
 

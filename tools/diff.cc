@@ -44,6 +44,8 @@ constexpr Flag kFlags[] = {
     {"adapter", "auto|NAME", "across layouts; auto: by config.json"},
     {"adapter_options", "JSON", "see //tools:adapters"},
     {"config", "PATH", "config.json, where neither has one"},
+    {"a_format", "auto|NAME", "auto: by the files that are there"},
+    {"b_format", "auto|NAME", "likewise"},
     {"regex", "REGEX", "only tensors whose names hold a match"},
     {"threads", "N", "the cores, 8 at most, when not given"},
     {"progress", "auto|bar|plain|none", "on stderr, after a second"},
@@ -64,6 +66,7 @@ constexpr ExitCode kExitTrouble = kExitUsage;
 
 struct Request {
   std::string a, b;
+  OpenOptions a_open, b_open;
   NameFilter filter;
   bool has_filter = false;
   std::optional<CommonLayoutRequest> layout;
@@ -114,6 +117,16 @@ absl::StatusOr<ComparisonOptions> ParseComparison(const CommandLine& line) {
   return options;
 }
 
+absl::StatusOr<OpenOptions> ParseOpen(const CommandLine& line,
+                                      const char* flag) {
+  OpenOptions open;
+  open.format = line.Get(flag, open.format);
+  if (open.format != "auto") {
+    WINDLASS_RETURN_IF_ERROR(FindFormat(open.format).status());
+  }
+  return open;
+}
+
 absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   Request request;
   if (line.arguments().size() != 2) {
@@ -125,6 +138,8 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   request.a = line.arguments()[0];
   request.b = line.arguments()[1];
   WINDLASS_RETURN_IF_ERROR(CheckDependent(line));
+  WINDLASS_ASSIGN_OR_RETURN(request.a_open, ParseOpen(line, "a_format"));
+  WINDLASS_ASSIGN_OR_RETURN(request.b_open, ParseOpen(line, "b_format"));
   WINDLASS_ASSIGN_OR_RETURN(request.comparison, ParseComparison(line));
   request.has_filter = line.Has("regex");
   WINDLASS_ASSIGN_OR_RETURN(
@@ -175,8 +190,10 @@ absl::StatusOr<StateDict> Filter(const StateDict& tensors,
 
 absl::StatusOr<Inputs> OpenInputs(const Request& request) {
   Inputs inputs;
-  WINDLASS_ASSIGN_OR_RETURN(inputs.a_checkpoint, OpenCheckpoint(request.a));
-  WINDLASS_ASSIGN_OR_RETURN(inputs.b_checkpoint, OpenCheckpoint(request.b));
+  WINDLASS_ASSIGN_OR_RETURN(inputs.a_checkpoint,
+                            OpenCheckpoint(request.a, request.a_open));
+  WINDLASS_ASSIGN_OR_RETURN(inputs.b_checkpoint,
+                            OpenCheckpoint(request.b, request.b_open));
   if (request.layout.has_value()) {
     WINDLASS_ASSIGN_OR_RETURN(
         inputs.layout, FindCommonLayout(inputs.a_checkpoint,

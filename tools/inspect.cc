@@ -39,6 +39,7 @@ namespace windlass {
 namespace {
 
 constexpr Flag kFlags[] = {
+    {"input_format", "auto|NAME", "auto: by the files that are there"},
     {"regex", "REGEX", "only tensors whose names hold a match"},
     {"sort", "disk|name|size|dtype|file", "the order of the tensors"},
     {"depth", "N", "segments of the tree of modules; 3 when not given"},
@@ -57,6 +58,7 @@ constexpr char kUsage[] =
 
 struct Request {
   std::string uri;
+  OpenOptions open;
   NameFilter filter;
   bool has_filter = false;
   std::string sort;
@@ -86,6 +88,10 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
                      ", expected a folder or a file"));
   }
   request.uri = line.arguments()[0];
+  request.open.format = line.Get("input_format", request.open.format);
+  if (request.open.format != "auto") {
+    WINDLASS_RETURN_IF_ERROR(FindFormat(request.open.format).status());
+  }
   request.has_filter = line.Has("regex");
   WINDLASS_ASSIGN_OR_RETURN(
       request.filter,
@@ -525,7 +531,8 @@ int Main(int argc, char** argv) {
   }
   const absl::StatusOr<Request> request = ParseRequest(*line);
   if (!request.ok()) return fail(request.status(), kExitUsage);
-  const absl::StatusOr<Inspection> inspection = Inspect(request->uri);
+  const absl::StatusOr<Inspection> inspection =
+      Inspect(request->uri, request->open);
   if (!inspection.ok()) return fail(inspection.status());
   const absl::StatusOr<Selection> selection = Select(*request, *inspection);
   if (!selection.ok()) return fail(selection.status());

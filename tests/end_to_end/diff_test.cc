@@ -81,7 +81,8 @@ TEST_F(DiffTest, ADifferenceIsOneAndIsShown) {
   EXPECT_EQ(json["differences"][0]["max_abs"], 1);
   EXPECT_EQ(json["differences"][0]["max_rel"], 0.25);
   EXPECT_EQ(json["differences"][0]["unequal"], 1);
-  EXPECT_EQ(Diff({"--regex=same", a, b}).exit_code, 0);
+  EXPECT_EQ(Diff({"--a_format=safetensors", "--regex=same", a, b}).exit_code,
+            0);
 }
 
 TEST_F(DiffTest, AShapeThatDiffersIsOne) {
@@ -135,6 +136,7 @@ TEST_F(DiffTest, TroubleOfAnyKindIsTwo) {
       {{"--adapter=none", a, a}, "none"},
       {{"--adapter=auto", a, a}, "config.json"},
       {{"--regex=(", a, a}, "("},
+      {{"--b_format=none", a, a}, "none"},
       {{a, folder_ + "/nowhere"}, "nowhere"},
       {{folder_ + "/nowhere", a}, "nowhere"},
       {{a, folder_ + "/broken.safetensors"}, "broken.safetensors"},

@@ -123,7 +123,8 @@ TEST_F(InspectTest, SelectsAndSorts) {
     return names;
   };
   WriteExample();
-  EXPECT_THAT(names({}), ElementsAre("layers.0.w", "layers.1.w", "bad"));
+  EXPECT_THAT(names({"--input_format=safetensors"}),
+              ElementsAre("layers.0.w", "layers.1.w", "bad"));
   EXPECT_THAT(names({"--sort=name"}),
               ElementsAre("bad", "layers.0.w", "layers.1.w"));
   EXPECT_THAT(names({"--sort=size"}),
@@ -231,6 +232,7 @@ TEST_F(InspectTest, FailuresAreOneLineAndOneObject) {
       {{kExample, kExample}, 2, "found 2 arguments"},
       {{"--dept=3", kExample}, 2, "--dept; did you mean --depth"},
       {{"--depth=-1", kExample}, 2, "--depth"},
+      {{"--input_format=none", kExample}, 2, "none"},
       {{"--sort=shape", kExample}, 2, "found \"shape\", expected disk, name"},
       {{"--regex=(", kExample}, 2, "("},
       {{"--stats", "--summary", kExample}, 2, "mean nothing together"},

@@ -114,9 +114,12 @@ struct Lanes {
   }
 };
 
-// Calls add(lane, value) for each value.
+// Calls add(lane, value) for each value. Inlined, so that it is compiled for
+// what its caller is (dispatch.h).
 template <typename Add>
-void ForEachInLanes(const double* values, int64_t count, const Add& add) {
+__attribute__((always_inline)) inline void ForEachInLanes(const double* values,
+                                                          int64_t count,
+                                                          const Add& add) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     for (int lane = 0; lane < kLanes; ++lane) add(lane, values[i + lane]);

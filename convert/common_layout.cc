@@ -40,7 +40,7 @@ absl::StatusOr<ModelConfig> FindConfig(const Checkpoint& a, const Checkpoint& b,
   }
   for (const Checkpoint* checkpoint : {&a, &b}) {
     const Location location{checkpoint->folder.storage,
-                            JoinPath(checkpoint->folder.path, "config.json")};
+                            SideFilePath(*checkpoint, "config.json")};
     WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                               location.storage->GetKind(location.path));
     if (kind != Storage::Kind::kMissing) return LoadConfig(location);

@@ -153,7 +153,7 @@ constexpr char kEmbeddings[] = "embed_tokens.weight";
 
 absl::Status ReadConfig(Inspection* inspection) {
   const Location& folder = inspection->checkpoint.folder;
-  const std::string path = JoinPath(folder.path, kConfigName);
+  const std::string path = SideFilePath(inspection->checkpoint, kConfigName);
   WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                             folder.storage->GetKind(path));
   if (kind == Storage::Kind::kMissing) return absl::OkStatus();

@@ -46,6 +46,8 @@ constexpr Flag kFlags[] = {
     {"config", "PATH", "config.json, where neither has one"},
     {"a_format", "auto|NAME", "auto: by the files that are there"},
     {"b_format", "auto|NAME", "likewise"},
+    {"a_state_dict_key", "KEY", "where in a nested file the tensors lie"},
+    {"b_state_dict_key", "KEY", "likewise"},
     {"regex", "REGEX", "only tensors whose names hold a match"},
     {"threads", "N", "the cores, 8 at most, when not given"},
     {"progress", "auto|bar|plain|none", "on stderr, after a second"},
@@ -117,10 +119,12 @@ absl::StatusOr<ComparisonOptions> ParseComparison(const CommandLine& line) {
   return options;
 }
 
+// How the side "a" or "b" is opened.
 absl::StatusOr<OpenOptions> ParseOpen(const CommandLine& line,
-                                      const char* flag) {
+                                      const std::string& side) {
   OpenOptions open;
-  open.format = line.Get(flag, open.format);
+  open.state_dict_key = line.Get(side + "_state_dict_key");
+  open.format = line.Get(side + "_format", open.format);
   if (open.format != "auto") {
     WINDLASS_RETURN_IF_ERROR(FindFormat(open.format).status());
   }
@@ -138,8 +142,8 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   request.a = line.arguments()[0];
   request.b = line.arguments()[1];
   WINDLASS_RETURN_IF_ERROR(CheckDependent(line));
-  WINDLASS_ASSIGN_OR_RETURN(request.a_open, ParseOpen(line, "a_format"));
-  WINDLASS_ASSIGN_OR_RETURN(request.b_open, ParseOpen(line, "b_format"));
+  WINDLASS_ASSIGN_OR_RETURN(request.a_open, ParseOpen(line, "a"));
+  WINDLASS_ASSIGN_OR_RETURN(request.b_open, ParseOpen(line, "b"));
   WINDLASS_ASSIGN_OR_RETURN(request.comparison, ParseComparison(line));
   request.has_filter = line.Has("regex");
   WINDLASS_ASSIGN_OR_RETURN(

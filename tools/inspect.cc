@@ -40,6 +40,7 @@ namespace {
 
 constexpr Flag kFlags[] = {
     {"input_format", "auto|NAME", "auto: by the files that are there"},
+    {"state_dict_key", "KEY", "where in a nested file the tensors lie"},
     {"regex", "REGEX", "only tensors whose names hold a match"},
     {"sort", "disk|name|size|dtype|file", "the order of the tensors"},
     {"depth", "N", "segments of the tree of modules; 3 when not given"},
@@ -92,6 +93,7 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   if (request.open.format != "auto") {
     WINDLASS_RETURN_IF_ERROR(FindFormat(request.open.format).status());
   }
+  request.open.state_dict_key = line.Get("state_dict_key");
   request.has_filter = line.Has("regex");
   WINDLASS_ASSIGN_OR_RETURN(
       request.filter,
@@ -349,6 +351,7 @@ void PrintSummary(const Inspection& inspection, const Selection& selection,
   facts.Add("holds", absl::StrCat(FormatCount(totals.tensors), " tensors, ",
                                   FormatQuantity(totals.elements),
                                   " parameters, ", FormatBytes(totals.bytes)));
+  facts.Add("objects", SomeNames(checkpoint.objects));
   facts.Add("quantised", DescribeQuantised(inspection, selection));
   for (const TiedTensor& tied : inspection.tied) {
     facts.Add("tied", absl::StrCat(tied.name, " is ", tied.to, " (",
@@ -492,6 +495,7 @@ Json ToJson(const Request& request, const Inspection& inspection,
         {{"key", item.key}, {"value", item.value}, {"files", item.files}});
   }
   json["index"] = IndexToJson(inspection);
+  json["objects"] = checkpoint.objects;
   json["side_files"] = checkpoint.side_files;
   json["left_out"] = checkpoint.left_out;
   json["left_behind"] = checkpoint.left_behind;

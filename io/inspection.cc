@@ -1,5 +1,6 @@
 #include "windlass/io/inspection.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <tuple>
@@ -182,12 +183,21 @@ absl::Status ReadConfig(Inspection* inspection) {
   return absl::OkStatus();
 }
 
-// The index that was passed over: the usual one, or the only one.
-std::string FindIndexName(const std::vector<std::string>& names) {
+// The index that was passed over, of "model.safetensors.index.json" and the
+// like: one for files that are called as the shards are, the usual one or the
+// only one.
+absl::StatusOr<std::string> FindIndexName(const Checkpoint& checkpoint) {
+  if (checkpoint.shards.empty()) return std::string();
+  WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> names,
+                            ListNames(checkpoint.folder));
+  const std::string& shard = checkpoint.shards[0].name;
+  const std::string end = absl::StrCat(
+      shard.substr(std::min(shard.rfind('.'), shard.size())), ".index.json");
   std::vector<std::string> found;
   for (const std::string& name : names) {
-    if (absl::EndsWith(name, ".index.json")) found.push_back(name);
-    if (name == "model.safetensors.index.json") return name;
+    if (!absl::EndsWith(name, end)) continue;
+    if (name == absl::StrCat("model", end)) return name;
+    found.push_back(name);
   }
   return found.size() == 1 ? found[0] : std::string();
 }
@@ -195,7 +205,7 @@ std::string FindIndexName(const std::vector<std::string>& names) {
 // Holds an index that could not be followed against the files.
 absl::Status CompareIndex(Inspection* inspection) {
   const Checkpoint& checkpoint = inspection->checkpoint;
-  const std::string name = FindIndexName(checkpoint.left_out);
+  WINDLASS_ASSIGN_OR_RETURN(const std::string name, FindIndexName(checkpoint));
   if (name.empty()) return absl::OkStatus();
   WINDLASS_ASSIGN_OR_RETURN(
       const std::string text,

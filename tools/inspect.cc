@@ -338,6 +338,30 @@ std::string DescribeQuantised(const Inspection& inspection,
   return absl::StrJoin(parts, "; ");
 }
 
+// A line a key: what the files say alike, else in how many ways they differ.
+void PrintMetadata(const Inspection& inspection, const Facts& facts) {
+  constexpr int kMost = 160;
+  const int64_t files = inspection.checkpoint.shards.size();
+  std::vector<std::string> keys;
+  for (const FileMetadata& item : inspection.metadata) {
+    if (!absl::c_linear_search(keys, item.key)) keys.push_back(item.key);
+  }
+  for (const std::string& key : keys) {
+    int64_t values = 0, count = 0;
+    std::string value;
+    for (const FileMetadata& item : inspection.metadata) {
+      if (item.key != key) continue;
+      ++values;
+      count += item.files;
+      value = Shorten(OneLine(item.value), kMost);
+    }
+    if (values > 1) value = absl::StrCat(values, " values");
+    if (count < files)
+      absl::StrAppend(&value, " (in ", count, " of ", files, " files)");
+    facts.Add("metadata", absl::StrCat(key, ": ", value));
+  }
+}
+
 void PrintSummary(const Inspection& inspection, const Selection& selection,
                   const Terminal& terminal) {
   const Checkpoint& checkpoint = inspection.checkpoint;
@@ -357,14 +381,7 @@ void PrintSummary(const Inspection& inspection, const Selection& selection,
     facts.Add("tied", absl::StrCat(tied.name, " is ", tied.to, " (",
                                    tied.said_by, ")"));
   }
-  for (const FileMetadata& item : inspection.metadata) {
-    facts.Add("metadata",
-              absl::StrCat(
-                  item.key, ": ", item.value,
-                  item.files == static_cast<int64_t>(checkpoint.shards.size())
-                      ? ""
-                      : absl::StrCat(" (", item.files, " files)")));
-  }
+  PrintMetadata(inspection, facts);
   facts.Add("index", checkpoint.index_name);
   for (const auto& [name, value] : checkpoint.index_metadata) {
     facts.Add("", absl::StrCat(name, ": ", value));

@@ -19,6 +19,7 @@
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
 #include "windlass/core/state_dict.h"
+#include "windlass/io/safetensors/header.h"
 #include "windlass/testing/status_matchers.h"
 #include "windlass/testing/tensors.h"
 #include "windlass/tests/testing/files.h"
@@ -219,6 +220,30 @@ TEST_F(InspectTest, ShowsWhatAnIndexLacks) {
                        ParseJson(RunInspect({"--json", folder_}).out));
   EXPECT_EQ(json["index"]["unlisted"], Json::array({"b"}));
   EXPECT_THAT(json["problems"], SizeIs(1));
+}
+
+TEST_F(InspectTest, MetadataHasALineAKey) {
+  const auto write = [&](const char* file, const char* tensor,
+                         const SafetensorsMetadata& metadata) {
+    WriteTestFile(
+        folder_ + "/" + file,
+        SerializeSafetensorsHeader(
+            metadata,
+            std::vector<SafetensorsEntry>{{tensor, DType::kU8, {1}, 0, 1}}) +
+            "x");
+  };
+  write("model-00001-of-00002.safetensors", "a",
+        {{"format", "pt"}, {"rank", "0"}, {"note", std::string(300, 'n')}});
+  write("model-00002-of-00002.safetensors", "b",
+        {{"format", "pt"}, {"rank", "1"}});
+  const std::string out = RunInspect({folder_}).out;
+  EXPECT_THAT(out, HasSubstr("metadata     format: pt\n"));
+  EXPECT_THAT(out, HasSubstr("metadata     rank: 2 values\n"));
+  EXPECT_THAT(out, HasSubstr("n…n"));
+  EXPECT_THAT(out, HasSubstr("n (in 1 of 2 files)\n"));
+  ASSERT_OK_AND_ASSIGN(const Json json,
+                       ParseJson(RunInspect({"--json", folder_}).out));
+  EXPECT_THAT(json["metadata"], SizeIs(4));
 }
 
 TEST_F(InspectTest, FailuresAreOneLineAndOneObject) {

@@ -103,6 +103,28 @@ TEST_F(DiffTest, WhatIsNearEnoughIsZero) {
   EXPECT_EQ(Diff({"--allclose", "--atol=1", "--rtol=0", a, b}).exit_code, 0);
 }
 
+TEST_F(DiffTest, AcrossFormats) {
+  const std::string data = "tests/formats/data/";
+  for (const char* input :
+       {"torch/zip_views/model.bin", "torch/legacy_dtypes/model.bin",
+        "torch/sharded_bin_index/input", "dcp/ranks_mesh2d/input",
+        "dcp/strides/input"}) {
+    const std::string path = data + input;
+    const std::string expected =
+        fs::path(path).parent_path().string() + "/expected.safetensors";
+    for (const auto& [a, b] :
+         {std::make_pair(path, expected), std::make_pair(expected, path)}) {
+      const CommandResult result = Diff({a, b});
+      EXPECT_EQ(result.exit_code, 0) << a << result.out << result.err;
+    }
+  }
+  const CommandResult nested =
+      Diff({"--a_format=torch", "--a_state_dict_key=state_dict",
+            data + "torch/zip_state_dict_nested/model.bin",
+            data + "torch/zip_state_dict_nested/expected.safetensors"});
+  EXPECT_EQ(nested.exit_code, 0) << nested.out << nested.err;
+}
+
 TEST_F(DiffTest, AcrossLayoutsWithAnAdapter) {
   const std::string native = folder_ + "/native";
   ASSERT_EQ(

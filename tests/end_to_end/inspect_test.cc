@@ -222,6 +222,38 @@ TEST_F(InspectTest, ShowsWhatAnIndexLacks) {
   EXPECT_THAT(json["problems"], SizeIs(1));
 }
 
+TEST_F(InspectTest, ShowsWhatOtherFormatsHave) {
+  const std::string data = "tests/formats/data/";
+  const std::string views =
+      RunInspect({data + "torch/zip_views/model.bin"}).out;
+  EXPECT_THAT(views, HasSubstr("format       torch, 1 file\n"));
+  EXPECT_THAT(views,
+              HasSubstr("tied         tied is whole (the same bytes)\n"));
+  const std::string nested =
+      RunInspect({data + "dcp/nested_and_objects/input"}).out;
+  EXPECT_THAT(nested, HasSubstr("objects      step, lr, note\n"));
+  const std::string path = data + "dcp/ranks_mesh2d/input";
+  EXPECT_THAT(RunInspect({path}).out,
+              HasSubstr("w       BF16   [9, 10]    180 B  __0_0.distcp and 3 "
+                        "more\n"));
+  ASSERT_OK_AND_ASSIGN(const Json json,
+                       ParseJson(RunInspect({"--json", path}).out));
+  EXPECT_EQ(json["tensors"][0]["files"], 4);
+  // A copy of an index that lacks a tensor and names one that is nowhere.
+  const std::string index = "/pytorch_model.bin.index.json";
+  fs::copy(data + "torch/sharded_bin_index/input", folder_);
+  fs::permissions(folder_ + index, fs::perms::owner_all);
+  WriteTestFile(
+      folder_ + index,
+      R"({"weight_map": {"lm_head.weight": "pytorch_model-00002-of-00002.bin",
+          "model.layers.0.w": "pytorch_model-00001-of-00002.bin",
+          "model.layers.1.w": "pytorch_model-00001-of-00002.bin",
+          "x": "pytorch_model-00001-of-00002.bin"}})");
+  const std::string broken = RunInspect({folder_}).out;
+  EXPECT_THAT(broken, HasSubstr("unlisted     model.layers.2.w\n"));
+  EXPECT_THAT(broken, HasSubstr("missing      x\n"));
+}
+
 TEST_F(InspectTest, MetadataHasALineAKey) {
   const auto write = [&](const char* file, const char* tensor,
                          const SafetensorsMetadata& metadata) {

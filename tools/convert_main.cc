@@ -56,6 +56,7 @@ constexpr Flag kFlags[] = {
     {"ep_size", "N", "write only one of N expert-parallel ranks' share"},
     {"ep_rank", "K", "which one, from 0"},
     {"max_shard_size", "5GB", "fill new shards, not the input's"},
+    {"num_shards", "N", "files to cut tensors into, in DCP"},
     {"v4_compatible", nullptr, "expert LoRA with a key an expert"},
     {"threads", "N", "the cores, 8 at most, when not given"},
     {"in_place", nullptr, "rewrite INPUT's headers; only names may change"},
@@ -73,7 +74,7 @@ constexpr Conflict kConflicts[] = {
     {"in_place", "overwrite"},      {"in_place", "resume"},
     {"in_place", "max_shard_size"}, {"in_place", "checksum"},
     {"in_place", "ep_size"},        {"in_place", "ignore_index"},
-    {"in_place", "output_format"},
+    {"in_place", "output_format"},  {"in_place", "num_shards"},
 };
 
 constexpr char kUsage[] =
@@ -159,6 +160,9 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
                             line.GetBool("ignore_index"));
   WINDLASS_ASSIGN_OR_RETURN(request.save.max_shard_bytes,
                             line.GetSize("max_shard_size", 0));
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t num_shards,
+                            line.GetInt("num_shards", 0, 1, 1 << 16));
+  request.save.num_shards = static_cast<int>(num_shards);
   WINDLASS_ASSIGN_OR_RETURN(request.save.overwrite, line.GetBool("overwrite"));
   WINDLASS_ASSIGN_OR_RETURN(request.save.resume, line.GetBool("resume"));
   return request;

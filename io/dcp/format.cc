@@ -19,6 +19,7 @@
 #include "windlass/core/status_macros.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/dcp/metadata.h"
+#include "windlass/io/dcp/writer.h"
 #include "windlass/io/parallel.h"
 #include "windlass/io/torch/archive.h"
 
@@ -153,9 +154,10 @@ class DcpFormat : public CheckpointFormat {
     return checkpoint;
   }
 
-  absl::StatusOr<TransferPlan> Plan(const StateDict&, const Checkpoint&,
-                                    const LayOutOptions&) const override {
-    return absl::UnimplementedError("format dcp is read, not written");
+  absl::StatusOr<TransferPlan> Plan(
+      const StateDict& tensors, const Checkpoint&,
+      const LayOutOptions& options) const override {
+    return PlanDcp(tensors, options);
   }
 
   // Blobs lie in no other format's files, so that all are this checkpoint's.

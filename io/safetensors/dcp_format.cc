@@ -238,8 +238,9 @@ class DcpSafetensorsFormat : public CheckpointFormat {
   absl::StatusOr<TransferPlan> Plan(
       const StateDict& tensors, const Checkpoint&,
       const LayOutOptions& options) const override {
-    TransferPlan plan;
     const int ranks = std::max(options.num_shards, 1);
+    TransferPlan plan;
+    plan.cuts_tensors = ranks > 1;
     for (int rank = 0; rank < ranks; ++rank) {
       WINDLASS_ASSIGN_OR_RETURN(PlannedFile file,
                                 PlanRank(tensors, rank, ranks));

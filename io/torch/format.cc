@@ -2,6 +2,7 @@
 // file (.bin, .pt, .pth) or in numbered ones with pytorch_model.bin.index.json.
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,6 +23,7 @@
 #include "windlass/io/safetensors/shard_names.h"
 #include "windlass/io/torch/archive.h"
 #include "windlass/io/torch/find_state_dict.h"
+#include "windlass/io/torch/writer.h"
 
 namespace windlass {
 namespace {
@@ -57,6 +59,18 @@ std::vector<std::string> WeightFiles(const std::vector<std::string>& names) {
     if (IsTorchFile(name) && !other) files.push_back(name);
   }
   return files;
+}
+
+// The numbered files of the model, as many as there are.
+std::vector<std::string> ModelFamily(const std::vector<std::string>& names) {
+  std::vector<std::string> family;
+  for (const std::string& name : WeightFiles(names)) {
+    if (absl::StartsWith(name, kModelFamily) &&
+        ParseShardNumber(name).has_value()) {
+      family.push_back(name);
+    }
+  }
+  return family;
 }
 
 // A file, read.
@@ -194,9 +208,10 @@ class TorchFormat : public CheckpointFormat {
     return checkpoint;
   }
 
-  absl::StatusOr<TransferPlan> Plan(const StateDict&, const Checkpoint&,
-                                    const LayOutOptions&) const override {
-    return absl::UnimplementedError("format torch is read, not written");
+  absl::StatusOr<TransferPlan> Plan(
+      const StateDict& tensors, const Checkpoint& like,
+      const LayOutOptions& options) const override {
+    return PlanTorch(tensors, like, options);
   }
 
   absl::StatusOr<CheckpointFiles> FindFiles(
@@ -208,12 +223,17 @@ class TorchFormat : public CheckpointFormat {
       files.index = std::string(kIndexName);
       // Whoever replaces an index that cannot be read knows of no shard.
       const absl::StatusOr<WeightMap> index = ReadIndex(folder);
-      if (index.ok()) files.shards = index->files;
+      if (!index.ok()) return files;
+      absl::c_copy_if(index->files, std::back_inserter(files.shards),
+                      IsTorchFile);
       return files;
     }
-    const absl::StatusOr<std::vector<std::string>> chosen =
-        ChooseFiles(folder, names);
-    if (chosen.ok()) files.shards = *chosen;
+    // Of other names, a file may be anybody's.
+    if (absl::c_linear_search(names, kModelName)) {
+      files.shards = {std::string(kModelName)};
+    } else {
+      files.shards = ModelFamily(names);
+    }
     return files;
   }
 
@@ -252,13 +272,11 @@ class TorchFormat : public CheckpointFormat {
     if (absl::c_linear_search(found, kModelName)) {
       return std::vector<std::string>{std::string(kModelName)};
     }
-    std::vector<std::string> family;
-    for (const std::string& name : found) {
-      if (absl::StartsWith(name, kModelFamily) &&
-          ParseShardNumber(name).has_value()) {
-        family.push_back(name);
-      }
+    if (found.empty()) {
+      return absl::NotFoundError(absl::StrCat(
+          folder.path, ": found no file that torch.save may have written"));
     }
+    std::vector<std::string> family = ModelFamily(names);
     if (family.empty() && found.size() == 1) return found;
     if (family.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
+#include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "windlass/core/status_macros.h"
@@ -201,21 +201,18 @@ absl::Status CheckTorchDType(absl::string_view tensor, DType dtype) {
                    ", expected a dtype that torch has"));
 }
 
-bool IsTorchFileName(absl::string_view name) {
-  return absl::EndsWith(name, ".bin") || absl::EndsWith(name, ".pt") ||
-         absl::EndsWith(name, ".pth");
-}
-
-absl::Status AppendTorchTensor(PlannedTensor tensor, PlannedFile* file) {
+absl::StatusOr<int64_t> AppendTorchTensor(PlannedTensor tensor,
+                                          PlannedFile* file) {
   WINDLASS_RETURN_IF_ERROR(CheckTorchDType(tensor.name, tensor.tensor.dtype()));
   const int64_t rest = file->size % ZipWriter::kAlignment;
   if (rest > 0) file->Append(std::string(ZipWriter::kAlignment - rest, '\0'));
+  const int64_t begin = file->size;
   PickleWriter pickle;
   WriteTensor(tensor.tensor, 0, &pickle);
   std::vector<PlannedTensor> storages;
   storages.push_back(std::move(tensor));
   AppendArchive(std::move(pickle).Finish(), std::move(storages), file);
-  return absl::OkStatus();
+  return begin;
 }
 
 absl::StatusOr<TransferPlan> PlanTorch(const StateDict& tensors,

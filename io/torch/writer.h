@@ -4,7 +4,7 @@
 #ifndef WINDLASS_IO_TORCH_WRITER_H_
 #define WINDLASS_IO_TORCH_WRITER_H_
 
-#include <string>
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,13 +25,11 @@ absl::StatusOr<TransferPlan> PlanTorch(const StateDict& tensors,
                                        const Checkpoint& like,
                                        const LayOutOptions& options);
 
-// The format's CheckpointFormat::IsFileName: NAME.bin, NAME.pt, NAME.pth.
-bool IsTorchFileName(absl::string_view name);
-
-// Appends an archive that holds the one tensor and nothing around it, at a
-// multiple of 64 bytes, as torch.distributed.checkpoint keeps chunks. As
-// CheckTorchDType.
-absl::Status AppendTorchTensor(PlannedTensor tensor, PlannedFile* file);
+// Appends an archive that holds the one tensor and nothing around it, as
+// torch.distributed.checkpoint keeps chunks, and returns where it begins: at a
+// multiple of 64 bytes. As CheckTorchDType.
+absl::StatusOr<int64_t> AppendTorchTensor(PlannedTensor tensor,
+                                          PlannedFile* file);
 
 // InvalidArgument for a dtype that torch does not have.
 absl::Status CheckTorchDType(absl::string_view tensor, DType dtype);

@@ -258,6 +258,13 @@ class DcpSafetensorsFormat : public CheckpointFormat {
   }
 
  private:
+  static absl::StatusOr<Tensor> Rows(const NamedTensor& named,
+                                     const Part& part) {
+    absl::StatusOr<Tensor> rows = Slice(named.tensor, 0, part.begin, part.end);
+    if (rows.ok()) return rows;
+    return Annotate(rows.status(), "tensor \"", named.name, "\"");
+  }
+
   static absl::StatusOr<PlannedFile> PlanRank(const StateDict& tensors,
                                               int64_t rank, int64_t ranks) {
     std::deque<NamedTensor> parts;
@@ -270,8 +277,7 @@ class DcpSafetensorsFormat : public CheckpointFormat {
       Shape offsets(tensor.rank(), 0);
       if (tensor.rank() > 0 && tensor.shape()[0] > 0) {
         offsets[0] = part.begin;
-        WINDLASS_ASSIGN_OR_RETURN(tensor,
-                                  Slice(tensor, 0, part.begin, part.end));
+        WINDLASS_ASSIGN_OR_RETURN(tensor, Rows(named, part));
       }
       info.emplace_back(named.name, std::move(offsets));
       parts.push_back({named.name, std::move(tensor)});

@@ -258,9 +258,11 @@ TEST_F(CheckpointTest, RefusesAKeyInTwoShards) {
 
 TEST_F(CheckpointTest, NamesAFolderWithoutACheckpoint) {
   std::filesystem::create_directories(folder_ + "/empty");
-  EXPECT_THAT(OpenCheckpoint(folder_ + "/empty"),
-              StatusIs(absl::StatusCode::kNotFound,
-                       HasSubstr("known formats: dcp, dcp_safetensors, safetensors, torch")));
+  EXPECT_THAT(
+      OpenCheckpoint(folder_ + "/empty"),
+      StatusIs(absl::StatusCode::kNotFound,
+               HasSubstr(
+                   "known formats: dcp, dcp_safetensors, safetensors, torch")));
   EXPECT_THAT(OpenCheckpoint(folder_ + "/nowhere"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("nowhere")));
 }

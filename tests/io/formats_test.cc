@@ -14,9 +14,9 @@
 #include "windlass/core/status_macros.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/save.h"
-#include "windlass/tests/testing/files.h"
 #include "windlass/testing/status_matchers.h"
 #include "windlass/testing/tensors.h"
+#include "windlass/tests/testing/files.h"
 
 namespace windlass {
 namespace {

@@ -180,9 +180,8 @@ absl::StatusOr<std::vector<OutputShard>> NameShards(
     for (const NamedTensor& named : tensors) shard.tensors.push_back(&named);
     return std::vector<OutputShard>{std::move(shard)};
   }
-  WINDLASS_ASSIGN_OR_RETURN(
-      std::vector<OutputShard> shards,
-      ShareOut(tensors, like, options.max_shard_bytes));
+  WINDLASS_ASSIGN_OR_RETURN(std::vector<OutputShard> shards,
+                            ShareOut(tensors, like, options.max_shard_bytes));
   for (size_t i = 0; i < shards.size(); ++i) {
     shards[i].name = shards.size() == 1
                          ? "pytorch_model.bin"

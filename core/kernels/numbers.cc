@@ -114,17 +114,20 @@ struct Lanes {
   }
 };
 
-// Calls add(lane, value) for each value. Inlined, so that it is compiled for
-// what its caller is (dispatch.h).
+// Calls add(lane, i) for each i below `count`. Inlined, so that it is compiled
+// for what its caller is (dispatch.h).
 template <typename Add>
-__attribute__((always_inline)) inline void ForEachInLanes(const double* values,
-                                                          int64_t count,
+__attribute__((always_inline)) inline void ForEachInLanes(int64_t count,
                                                           const Add& add) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) add(lane, values[i + lane]);
+    for (int lane = 0; lane < kLanes; ++lane) add(lane, i + lane);
   }
-  for (int lane = 0; i + lane < count; ++lane) add(lane, values[i + lane]);
+  for (int lane = 0; i + lane < count; ++lane) add(lane, i + lane);
+}
+
+double Max(const double (&lanes)[kLanes]) {
+  return *std::max_element(lanes, lanes + kLanes);
 }
 
 double Sum(const double (&lanes)[kLanes]) {
@@ -138,53 +141,65 @@ double Sum(const double (&lanes)[kLanes]) {
 WINDLASS_DISPATCH void SummariseBlock(const double* values, int64_t count,
                                       NumberStatistics* out) {
   Lanes lanes;
-  ForEachInLanes(values, count,
-                 [&](int lane, double value) { lanes.Add(lane, value); });
+  ForEachInLanes(count,
+                 [&](int lane, int64_t i) { lanes.Add(lane, values[i]); });
   const double finite = Sum(lanes.finite);
   out->count = count;
   out->zeros = static_cast<int64_t>(Sum(lanes.zeros));
   out->nans = static_cast<int64_t>(Sum(lanes.nans));
   out->infinities = count - out->nans - static_cast<int64_t>(finite);
   out->min = *std::min_element(lanes.min, lanes.min + kLanes);
-  out->max = *std::max_element(lanes.max, lanes.max + kLanes);
+  out->max = Max(lanes.max);
   if (finite == 0) return;
   const double mean = Sum(lanes.sum) / finite;
   double squares[kLanes] = {};
-  ForEachInLanes(values, count, [&](int lane, double value) {
-    const double distance = IsFinite(value) ? value - mean : 0.0;
+  ForEachInLanes(count, [&](int lane, int64_t i) {
+    const double distance = IsFinite(values[i]) ? values[i] - mean : 0.0;
     squares[lane] += distance * distance;
   });
   out->mean = mean;
   out->squares = Sum(squares);
 }
 
-// A number that is not equal to `b`.
-void AddUnequal(double distance, double b, const Tolerance& tolerance,
-                NumberDifference* out) {
-  ++out->unequal;
-  const double size = std::fabs(b);
-  double relative = kInfinity;
-  if (IsFinite(distance)) {
-    if (size > 0) relative = distance / size;
-    if (distance > tolerance.absolute + tolerance.relative * size) {
-      ++out->too_far;
-    }
-  } else {
-    ++out->too_far;
+struct DifferenceLanes {
+  double unequal[kLanes] = {};
+  double too_far[kLanes] = {};
+  double max_absolute[kLanes] = {};
+  double max_relative[kLanes] = {};
+
+  // Without a branch.
+  void Add(int lane, double a, double b, const Tolerance& tolerance) {
+    const bool is_equal = (a == b) | ((a != a) & (b != b));
+    const double apart = std::fabs(a - b);
+    const bool is_finite = IsFinite(apart);
+    const double size = std::fabs(b);
+    const double absolute = is_equal ? 0.0 : is_finite ? apart : kInfinity;
+    const double relative = is_equal    ? 0.0
+                            : is_finite ? apart / size
+                                        : kInfinity;
+    const bool is_near =
+        is_finite & (apart <= tolerance.absolute + tolerance.relative * size);
+    unequal[lane] += is_equal ? 0.0 : 1.0;
+    too_far[lane] += (is_equal | is_near) ? 0.0 : 1.0;
+    max_absolute[lane] =
+        absolute > max_absolute[lane] ? absolute : max_absolute[lane];
+    max_relative[lane] =
+        relative > max_relative[lane] ? relative : max_relative[lane];
   }
-  out->max_absolute = std::max(out->max_absolute, distance);
-  out->max_relative = std::max(out->max_relative, relative);
-}
+};
 
 WINDLASS_DISPATCH void CompareBlock(const double* a, const double* b,
                                     int64_t count, const Tolerance& tolerance,
                                     NumberDifference* out) {
-  for (int64_t i = 0; i < count; ++i) {
-    if (a[i] == b[i] || (a[i] != a[i] && b[i] != b[i])) continue;
-    const double distance = std::fabs(a[i] - b[i]);
-    AddUnequal(distance != distance ? kInfinity : distance, b[i], tolerance,
-               out);
-  }
+  // A copy, as lanes are written to meanwhile.
+  const Tolerance near = tolerance;
+  DifferenceLanes lanes;
+  ForEachInLanes(
+      count, [&](int lane, int64_t i) { lanes.Add(lane, a[i], b[i], near); });
+  out->unequal += static_cast<int64_t>(Sum(lanes.unequal));
+  out->too_far += static_cast<int64_t>(Sum(lanes.too_far));
+  out->max_absolute = std::max(out->max_absolute, Max(lanes.max_absolute));
+  out->max_relative = std::max(out->max_relative, Max(lanes.max_relative));
 }
 
 template <typename T>
@@ -197,10 +212,16 @@ __attribute__((noinline)) void CompareIntegers(const char* a, const char* b,
     std::memcpy(&x, a + i * sizeof(T), sizeof(T));
     std::memcpy(&y, b + i * sizeof(T), sizeof(T));
     if (x == y) continue;
-    const uint64_t distance = x > y ? static_cast<uint64_t>(x) - uint64_t(y)
-                                    : static_cast<uint64_t>(y) - uint64_t(x);
-    AddUnequal(static_cast<double>(distance), static_cast<double>(y), tolerance,
-               out);
+    const uint64_t apart = x > y ? static_cast<uint64_t>(x) - uint64_t(y)
+                                 : static_cast<uint64_t>(y) - uint64_t(x);
+    const double distance = static_cast<double>(apart);
+    const double size = std::fabs(static_cast<double>(y));
+    ++out->unequal;
+    if (distance > tolerance.absolute + tolerance.relative * size) {
+      ++out->too_far;
+    }
+    out->max_absolute = std::max(out->max_absolute, distance);
+    out->max_relative = std::max(out->max_relative, distance / size);
   }
 }
 

@@ -231,11 +231,34 @@ TEST(NumbersTest, LargeIntegersAreComparedExactly) {
       DType::kI64, {large, INT64_MIN, 5}, {large - 1, INT64_MAX, 5});
   EXPECT_EQ(found.unequal, 2);
   EXPECT_EQ(found.max_absolute, 0x1p64);
+  EXPECT_EQ(found.too_far, 2);
+  const NumberDifference zero =
+      Compare<int64_t>(DType::kI64, {3, 2}, {0, 1}, {0, 1});
+  EXPECT_EQ(zero.too_far, 1);
+  EXPECT_EQ(zero.max_relative, kInfinity);
   EXPECT_EQ(Compare<int64_t>(DType::kI64, {large}, {large - 1}).max_absolute,
             1);
   EXPECT_EQ(Compare<uint64_t>(DType::kU64, {UINT64_MAX}, {UINT64_MAX - 2})
                 .max_absolute,
             2);
+}
+
+TEST(NumbersTest, EachElementCountsWhereverItStands) {
+  for (size_t count : {1, 7, 8, 9, 1023, 1024, 1025, 3000}) {
+    const std::vector<float> b(count, 2);
+    for (size_t at : {size_t{0}, count / 2, count - 1}) {
+      std::vector<float> a = b;
+      a[at] = 3;
+      const NumberDifference found = Compare(DType::kF32, a, b);
+      EXPECT_EQ(found.unequal, 1);
+      EXPECT_EQ(found.too_far, 1);
+      EXPECT_EQ(found.max_absolute, 1);
+      EXPECT_EQ(found.max_relative, 0.5);
+      const NumberStatistics statistics = Statistics(DType::kF32, a);
+      EXPECT_EQ(statistics.max, 3);
+      EXPECT_EQ(statistics.count, static_cast<int64_t>(count));
+    }
+  }
 }
 
 TEST(NumbersTest, ComparesAcrossDTypes) {

@@ -167,22 +167,26 @@ struct DifferenceLanes {
   double max_absolute[kLanes] = {};
   double max_relative[kLanes] = {};
 
-  // Without a branch.
+  // One choice between two numbers at a time, which is what compilers turn into
+  // vectors.
   void Add(int lane, double a, double b, const Tolerance& tolerance) {
-    const bool is_equal = (a == b) | ((a != a) & (b != b));
-    const double apart = std::fabs(a - b);
-    const bool is_finite = IsFinite(apart);
     const double size = std::fabs(b);
-    const double absolute = is_equal ? 0.0 : is_finite ? apart : kInfinity;
-    const double relative = is_equal    ? 0.0
-                            : is_finite ? apart / size
-                                        : kInfinity;
-    const bool is_near =
-        is_finite & (apart <= tolerance.absolute + tolerance.relative * size);
-    unequal[lane] += is_equal ? 0.0 : 1.0;
-    too_far[lane] += (is_equal | is_near) ? 0.0 : 1.0;
+    double apart = std::fabs(a - b);
+    apart = IsFinite(apart) ? apart : kInfinity;
+    apart = a == b ? 0.0 : apart;
+    const double if_a_is_nan = b != b ? 0.0 : apart;
+    apart = a != a ? if_a_is_nan : apart;
+    // 0 / 0 is equal, infinity / infinity is not.
+    const double if_undefined = apart > 0 ? kInfinity : 0.0;
+    double relative = apart / size;
+    relative = relative != relative ? if_undefined : relative;
+    const double is_unequal = apart > 0 ? 1.0 : 0.0;
+    const double is_infinite = IsFinite(apart) ? 0.0 : 1.0;
+    const double limit = tolerance.absolute + tolerance.relative * size;
+    unequal[lane] += is_unequal;
+    too_far[lane] += apart <= limit ? is_infinite : is_unequal;
     max_absolute[lane] =
-        absolute > max_absolute[lane] ? absolute : max_absolute[lane];
+        apart > max_absolute[lane] ? apart : max_absolute[lane];
     max_relative[lane] =
         relative > max_relative[lane] ? relative : max_relative[lane];
   }

@@ -429,6 +429,12 @@ LayoutOp Dequantize(PackedFormat format, DType dtype, bool exact_scales) {
       return absl::InvalidArgumentError(absl::StrCat(
           "found ", codes.ToString(), " without a scale, expected one"));
     }
+    // Scales that a conversion left behind: which of the two is right?
+    if (format.element == ElementCode::kFloat && DTypeBits(codes.dtype()) > 8) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("found ", codes.ToString(),
+                       " beside a scale, expected FP8, or no scale"));
+    }
     Tensor scales = (*tensors)[1];
     if (!exact_scales) {
       WINDLASS_ASSIGN_OR_RETURN(scales, Trim(scales, codes, format));

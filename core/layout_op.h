@@ -141,7 +141,8 @@ LayoutOp Pad(int dim, LayoutDim native, int64_t hf);
 
 // Codes and, where the file has it, their scale to values of `dtype`. What has
 // a scale is unpacked; what has none stays as it is, unless it is of a dtype of
-// eight bits or less: InvalidArgument then. Back, values are left as they are.
+// eight bits or less: InvalidArgument then, and for a scale beside floats of
+// more bits, which is left over from codes. Back, values are left as they are.
 // Scales that no block needs are left out, or refused with `exact_scales`.
 LayoutOp Dequantize(PackedFormat format, DType dtype,
                     bool exact_scales = false);

@@ -357,6 +357,24 @@ TEST(LayoutTableTest, ExactScalesAreThoseOfTheBlocks) {
   }
 }
 
+TEST(LayoutTableTest, RefusesAScaleBesideWhatIsNoCode) {
+  for (const auto& op :
+       {layout::Dequantize(BlockFormat(), DType::kF32),
+        layout::Dequantize(BlockFormat(), MxFp4Format(), DType::kF32),
+        layout::CastFp8(DType::kF32)}) {
+    for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+      LayoutTable table;
+      table.Decode("w", {"s"}, "w", {op});
+      StateDict hf;
+      ASSERT_OK(hf.Insert("w", Random({2, 2}, dtype)));
+      ASSERT_OK(hf.Insert("s", Random({1, 1}, DType::kF32)));
+      EXPECT_THAT(Make({table})->FromHf(hf, {}),
+                  StatusIs(kInvalid, AllOf(HasSubstr("\"w\""),
+                                           HasSubstr("beside a scale"))));
+    }
+  }
+}
+
 TEST(LayoutTableTest, RefusesCodesThatNobodyUnpacked) {
   LayoutTable table;
   table.Map({"a"}, {"x"}, {layout::NotPacked()});

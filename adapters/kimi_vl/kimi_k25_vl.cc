@@ -66,6 +66,8 @@ LayoutTable Names(bool lm_head_inside) {
   table.Else()
       .Rename("{k:language_model|vision_tower}.{r*}", "model.{k}.{r*}")
       .Rename("mm_projector.{r*}", "model.multi_modal_projector.{r*}")
+      .Rename("multi_modal_projector.{r*}", "model.multi_modal_projector.{r*}")
+      .OnlyToNative()
       .Else()
       .Rename("{r*}", "model.{r*}")
       .OnlyToHf();

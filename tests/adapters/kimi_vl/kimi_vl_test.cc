@@ -99,6 +99,19 @@ TEST_F(KimiVlTest, TheHeadIsWhereTheOptionSays) {
   }
 }
 
+TEST_F(KimiVlTest, TheProjectorIsReadUnderBothOfItsNames) {
+  for (const char* hf : {"mm_projector.pre_norm.weight",
+                         "multi_modal_projector.pre_norm.weight"}) {
+    const auto adapter = Make("kimi_k25_vl");
+    ASSERT_OK_AND_ASSIGN(const StateDict native,
+                         adapter->FromHf(Dict({hf}), {}));
+    EXPECT_THAT(Names(native),
+                ElementsAre("model.multi_modal_projector.pre_norm.weight"));
+    ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(native, {}));
+    EXPECT_THAT(Names(back), ElementsAre("mm_projector.pre_norm.weight"));
+  }
+}
+
 TEST_F(KimiVlTest, BothNativeNamesOfTheHeadAreWritten) {
   for (const char* adapter : {"kimi_vl", "kimi_k25_vl"}) {
     for (const char* inside : {"false", "true"}) {

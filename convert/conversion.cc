@@ -362,11 +362,41 @@ absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
   // Names of native models were never published.
   if (to_ == Layout::kNative) input_.published = Published();
   WINDLASS_ASSIGN_OR_RETURN(output_, Apply(to_, tensors()));
+  WINDLASS_RETURN_IF_ERROR(CheckOutput());
   if (!input_.published.dtypes.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(
         output_, CastAsPublished(output_, input_.published.dtypes));
   }
   report_.summary = Summarize(input_.tensors, output_);
+  return absl::OkStatus();
+}
+
+// What no row of an adapter has taken goes on as it is. Of a quantised layout
+// that would be no native model, and a model of which nothing is left was in
+// the other layout already.
+absl::Status Conversion::CheckOutput() const {
+  if (output_.empty() && !input_.tensors.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("nothing is left of ", input_.tensors.size(),
+                     " tensors, expected a model in the ",
+                     to_ == Layout::kHf ? "native" : "HF", " layout"));
+  }
+  if (to_ != Layout::kNative || adapter_->stages() == nullptr ||
+      adapter_->stages()->empty()) {
+    return absl::OkStatus();
+  }
+  for (const NamedTensor& named : output_) {
+    for (const absl::string_view ending :
+         {".qweight", ".qzeros", ".g_idx", ".absmax", ".quant_map",
+          ".weight_packed", ".quant_state.bitsandbytes__nf4",
+          ".quant_state.bitsandbytes__fp4"}) {
+      if (!absl::EndsWith(named.name, ending)) continue;
+      return absl::InvalidArgumentError(absl::StrCat(
+          "tensor \"", named.name,
+          "\": found a quantised layout that this adapter does not know, "
+          "expected weights"));
+    }
+  }
   return absl::OkStatus();
 }
 
@@ -412,8 +442,12 @@ absl::StatusOr<StateDict> Conversion::Apply(Layout to,
 
 absl::StatusOr<std::vector<Loss>> Conversion::Losses() const {
   if (to_ == Layout::kSame) return std::vector<Loss>();
-  const Layout from = to_ == Layout::kHf ? Layout::kNative : Layout::kHf;
-  const absl::StatusOr<StateDict> back = Apply(from, output_);
+  // Names are excluded on a way to HF that is asked for, not on the way back.
+  ToHfOptions options = hf_options_;
+  options.exclude_key_regex = NameFilter();
+  const absl::StatusOr<StateDict> back = to_ == Layout::kHf
+                                             ? Apply(Layout::kNative, output_)
+                                             : adapter_->ToHf(output_, options);
   if (!back.ok()) return Annotate(back.status(), "on the way back");
   return FindLosses(tensors(), output_, report_.summary, *back);
 }

@@ -137,6 +137,7 @@ class Conversion {
   absl::StatusOr<std::vector<Loss>> Losses() const;
   absl::Status MakeOutput(const WrapperNames& wrapper_names);
   absl::Status Check();
+  absl::Status CheckOutput() const;
   absl::Status EditConfig(SaveOptions* options);
 
   // INPUT's tensors, as the adapter sees them.

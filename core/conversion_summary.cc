@@ -256,6 +256,10 @@ std::string DescribeLosses(const std::vector<Loss>& losses) {
   return absl::StrCat(
       "not reversible: ",
       absl::StrJoin(losses, ", ", [](std::string* out, const Loss& loss) {
+        if (loss.count == 0) {
+          absl::StrAppend(out, loss.reason);
+          return;
+        }
         absl::StrAppend(
             out, loss.count, loss.count == 1 ? " tensor " : " tensors ",
             loss.reason, " (",

@@ -44,6 +44,7 @@ struct Loss {
   // tensors that come back under other names or in other shapes (experts that
   // were stacked).
   std::string reason;
+  // 0 where the reason is none of a tensor: why there is no way back at all.
   int64_t count = 0;
   // The first five, in the input's order.
   std::vector<std::string> names;

@@ -34,6 +34,7 @@ struct Segment {
   int64_t size = 0;
   std::optional<Extent> verbatim;
   const TensorSource* computed = nullptr;
+  const std::string* computed_name = nullptr;
   // Whose digest is taken; null for none.
   const PlannedTensor* tensor = nullptr;
   // Which one's checksum is taken, by its number in the file; -1 for none.
@@ -136,6 +137,7 @@ std::vector<Segment> Segments(const PlannedFile& file, DigestKind digest) {
       segment.verbatim = planned->tensor.source()->Verbatim();
       if (!segment.verbatim.has_value()) {
         segment.computed = planned->tensor.source().get();
+        segment.computed_name = &planned->name;
       }
     } else if (const auto* bytes = std::get_if<std::string>(&piece.content)) {
       segment.verbatim = Extent{
@@ -425,9 +427,13 @@ absl::StatusOr<absl::Span<char>> ReadPiece(const Segment& segment,
   }
   const int64_t size = std::min(segment.computed->PieceEnd(begin), end) - begin;
   const auto piece = buffer->Get(size);
-  WINDLASS_RETURN_IF_ERROR(
-      segment.computed->Read(Region{begin, size}, piece.data(), size));
-  return piece;
+  const absl::Status read =
+      segment.computed->Read(Region{begin, size}, piece.data(), size);
+  if (read.ok()) return piece;
+  // What the data are wrong about says only what was found.
+  return absl::IsInvalidArgument(read)
+             ? Annotate(read, "tensor \"", *segment.computed_name, "\"")
+             : read;
 }
 
 // One thread's work.

@@ -300,6 +300,39 @@ TEST_F(ConversionTest, ADenseAdapterTakesNoMixture) {
   EXPECT_OK(Convert(request_));
 }
 
+TEST_F(ConversionTest, RefusesWhatWouldBeNoModel) {
+  std::mt19937 random(1);
+  const std::string folder = folder_ + "/odd";
+  std::vector<StateDict> gptq(1);
+  ASSERT_OK(gptq[0].Insert("model.layers.0.self_attn.q_proj.qweight",
+                           RandomTensor(DType::kI32, {4, 4}, &random)));
+  WriteTestCheckpoint(folder, gptq,
+                      R"({"architectures": ["Qwen3_5ForCausalLM"]})");
+  request_.input = folder;
+  EXPECT_THAT(Convert(request_),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("q_proj.qweight\": found a quantised")));
+  // A file that is HF's already has nothing that the encoder's wrapper has.
+  std::vector<StateDict> head(1);
+  ASSERT_OK(head[0].Insert("score.weight",
+                           RandomTensor(DType::kBF16, {4, 4}, &random)));
+  WriteTestCheckpoint(folder + "2", head,
+                      R"({"architectures": ["LlamaBidirectionalModel"]})");
+  request_.input = folder + "2";
+  request_.to = Layout::kHf;
+  EXPECT_THAT(Convert(request_),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("nothing is left of 1 tensors")));
+}
+
+TEST_F(ConversionTest, WhatIsExcludedOnTheWayToHfIsNotMissingBefore) {
+  WriteGates(folder_ + "/gates");
+  request_.input = folder_ + "/gates";
+  request_.exclude_key_regex = "m\\..*";
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report, Convert(request_));
+  EXPECT_THAT(report.losses, Optional(IsEmpty()));
+}
+
 TEST_F(ConversionTest, ItsLocksGoWithIt) {
   const std::string gates = folder_ + "/gates";
   WriteGates(gates);

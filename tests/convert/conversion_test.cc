@@ -268,6 +268,32 @@ TEST_F(ConversionTest, AnnouncesNoQuantisationThatIsGone) {
   EXPECT_EQ(ReadTestFolder(request_.output)["config.json"],
             R"({"architectures": ["DeepseekV3ForCausalLM"],
  "n_routed_experts": 2, "moe_intermediate_size": 4, "dtype": "bfloat16"})");
+  // So it is where a rank's share has no way back.
+  for (const char* expert : {"0", "1"}) {
+    for (const char* projection : {"gate_proj", "up_proj", "down_proj"}) {
+      ASSERT_OK(
+          shards[0].Insert(absl::StrCat("model.layers.0.mlp.experts.", expert,
+                                        ".", projection, ".weight"),
+                           RandomTensor(DType::kBF16, {4, 4}, &random)));
+    }
+  }
+  WriteTestCheckpoint(folder_ + "/share", shards,
+                      R"({"architectures": ["DeepseekV3ForCausalLM"],
+ "n_routed_experts": 2, "moe_intermediate_size": 4, "dtype": "bfloat16",
+ "quantization_config": {"quant_method": "fp8"}})");
+  ConversionRequest share = request_;
+  share.input = folder_ + "/share";
+  share.output = folder_ + "/share_out";
+  share.adapter_options = R"({"expert_layout": "fused"})";
+  share.device_mesh.ep_size = 2;
+  ASSERT_OK_AND_ASSIGN(const ConversionReport rank, Convert(share));
+  EXPECT_EQ(rank.edited.size(), 1u);
+  ASSERT_TRUE(rank.losses.has_value());
+  EXPECT_THAT(DescribeLosses(*rank.losses),
+              HasSubstr("not reversible: on the way back: "));
+  shards[0] = StateDict();
+  ASSERT_OK(shards[0].Insert("model.layers.0.mlp.up_proj.weight",
+                             RandomTensor(DType::kF8E4M3, {4, 4}, &random)));
   // A dense model's FP8 stays, and is still announced.
   WriteTestCheckpoint(folder_ + "/dense", shards,
                       R"({"architectures": ["LlamaForCausalLM"],

@@ -141,8 +141,8 @@ absl::StatusOr<Shape> ReadShape(const PickleNode& node) {
   const PickleNode* tuple = &node;
   if (node.IsObject("torch.Size")) {
     // torch.Size() is that of a scalar.
-    if (node.arguments->items.empty()) return Shape();
-    tuple = node.arguments->items[0];
+    tuple = node.arguments;
+    if (!tuple->items.empty()) tuple = tuple->items[0];
   }
   if (!tuple->Is(Kind::kTuple) && !tuple->Is(Kind::kList)) {
     return Invalid(tuple->Describe(), "a tuple of integers");

@@ -16,6 +16,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -53,6 +54,14 @@ class TensorSource {
 
   // Where the bytes lie verbatim; nullopt where they must be computed.
   virtual std::optional<Extent> Verbatim() const { return std::nullopt; }
+
+  // The extents that the bytes are, one after the other, where all of them lie
+  // verbatim, in however many places; empty where they must be computed.
+  virtual std::vector<Extent> VerbatimRuns() const {
+    std::vector<Extent> runs;
+    if (std::optional<Extent> whole = Verbatim()) runs.push_back(*whole);
+    return runs;
+  }
 
   // The end of the piece that is best computed at once and that holds byte
   // `offset` (one expert's matrix for a transpose, a few rows of a cast).

@@ -299,6 +299,17 @@ class ConcatSource : public TensorSource {
     return true;
   }
 
+  std::vector<Extent> VerbatimRuns() const override {
+    std::vector<Extent> all;
+    if (rows_ != 1) return all;
+    for (const Part& part : parts_) {
+      const std::vector<Extent> runs = part.source->VerbatimRuns();
+      if (runs.empty()) return {};
+      all.insert(all.end(), runs.begin(), runs.end());
+    }
+    return all;
+  }
+
  private:
   std::vector<Part>::const_iterator FindPart(int64_t col) const {
     return std::upper_bound(

@@ -24,7 +24,10 @@ namespace windlass {
 template <typename T>
 Tensor MakeTensor(DType dtype, Shape shape, const std::vector<T>& values) {
   std::string bytes(values.size() * sizeof(T), '\0');
-  std::memcpy(&bytes[0], values.data(), bytes.size());
+  // memcpy takes no null pointer, whatever the size.
+  if (!values.empty()) {
+    std::memcpy(&bytes[0], values.data(), bytes.size());
+  }
   return Tensor::FromBytes(dtype, std::move(shape), std::move(bytes)).value();
 }
 

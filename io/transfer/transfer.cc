@@ -117,9 +117,47 @@ bool HasLateBytes(const PlannedFile& file) {
       file.pieces, [](const Piece& piece) { return piece.late() != nullptr; });
 }
 
-// The segments of a file, but for late bytes. Where nobody watches, neighbours
-// that are neighbours in the source too are one: a renamed shard is a header
-// and a single copy.
+// Adds a segment. Where nobody watches, neighbours that are neighbours in the
+// source too are one: a renamed shard is a header and a single copy.
+void AddSegment(Segment segment, std::vector<Segment>* segments) {
+  Segment* const last = segments->empty() ? nullptr : &segments->back();
+  if (last != nullptr && !last->is_watched() && !segment.is_watched() &&
+      last->verbatim.has_value() && segment.verbatim.has_value() &&
+      last->verbatim->source == segment.verbatim->source &&
+      last->verbatim->offset + last->size == segment.verbatim->offset &&
+      last->offset + last->size == segment.offset) {
+    last->size += segment.size;
+  } else {
+    segments->push_back(std::move(segment));
+  }
+}
+
+// Runs shorter than this are cheaper to read than to copy one by one.
+constexpr int64_t kLeastRun = 64 << 10;
+
+// A tensor that nobody watches and that lies verbatim in several places: a
+// segment each. False for all others.
+bool AddRuns(const Segment& whole, const TensorSource& source,
+             std::vector<Segment>* segments) {
+  if (whole.is_watched()) return false;
+  const std::vector<Extent> runs = source.VerbatimRuns();
+  if (runs.empty() ||
+      whole.size / static_cast<int64_t>(runs.size()) < kLeastRun) {
+    return false;
+  }
+  int64_t offset = whole.offset;
+  for (const Extent& run : runs) {
+    Segment segment;
+    segment.offset = offset;
+    segment.size = run.size;
+    segment.verbatim = run;
+    offset += run.size;
+    AddSegment(std::move(segment), segments);
+  }
+  return true;
+}
+
+// The segments of a file, but for late bytes.
 std::vector<Segment> Segments(const PlannedFile& file, DigestKind digest) {
   const bool takes_checksums = HasLateBytes(file);
   int tensors = 0;
@@ -134,9 +172,11 @@ std::vector<Segment> Segments(const PlannedFile& file, DigestKind digest) {
       if (digest != DigestKind::kNone && !planned->name.empty()) {
         segment.tensor = planned;
       }
-      segment.verbatim = planned->tensor.source()->Verbatim();
+      const TensorSource& source = *planned->tensor.source();
+      segment.verbatim = source.Verbatim();
       if (!segment.verbatim.has_value()) {
-        segment.computed = planned->tensor.source().get();
+        if (AddRuns(segment, source, &segments)) continue;
+        segment.computed = &source;
         segment.computed_name = &planned->name;
       }
     } else if (const auto* bytes = std::get_if<std::string>(&piece.content)) {
@@ -146,16 +186,7 @@ std::vector<Segment> Segments(const PlannedFile& file, DigestKind digest) {
       continue;
     }
     if (segment.size == 0 && segment.tensor == nullptr) continue;
-    Segment* const last = segments.empty() ? nullptr : &segments.back();
-    if (last != nullptr && !last->is_watched() && !segment.is_watched() &&
-        last->verbatim.has_value() && segment.verbatim.has_value() &&
-        last->verbatim->source == segment.verbatim->source &&
-        last->verbatim->offset + last->size == segment.verbatim->offset &&
-        last->offset + last->size == segment.offset) {
-      last->size += segment.size;
-      continue;
-    }
-    segments.push_back(std::move(segment));
+    AddSegment(std::move(segment), &segments);
   }
   // So that an empty file is somebody's work, too.
   if (segments.empty()) {

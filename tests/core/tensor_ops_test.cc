@@ -168,6 +168,31 @@ TEST_F(TensorOpsTest, SliceAndConcatAreInverse) {
 }
 
 // Joined, and stacked once more: what is one row of parts is flattened.
+TEST_F(TensorOpsTest, RowsOfRowsKnowWhereTheyLieVerbatim) {
+  const Tensor a = RandomTensor(DType::kBF16, {2, 3}, &random_);
+  const Tensor b = RandomTensor(DType::kBF16, {5, 3}, &random_);
+  const Tensor c = RandomTensor(DType::kBF16, {7, 3}, &random_);
+  ASSERT_OK_AND_ASSIGN(const Tensor inner, Concat({a, b}, 0));
+  ASSERT_OK_AND_ASSIGN(const Tensor cut, Slice(c, 0, 1, 5));
+  ASSERT_OK_AND_ASSIGN(const Tensor rows, Concat({inner, cut}, 0));
+  std::string bytes;
+  for (const Extent& run : rows.source()->VerbatimRuns()) {
+    std::string part(run.size, '\0');
+    ASSERT_OK(
+        run.source->ReadAt(run.offset, absl::MakeSpan(&part[0], run.size)));
+    bytes += part;
+  }
+  EXPECT_EQ(bytes, Bytes(rows));
+  EXPECT_EQ(rows.source()->VerbatimRuns().size(), 3u);
+  // Beside each other, or computed in part, they do not lie anywhere.
+  ASSERT_OK_AND_ASSIGN(const Tensor beside, Concat({a, a}, 1));
+  EXPECT_TRUE(beside.source()->VerbatimRuns().empty());
+  ASSERT_OK_AND_ASSIGN(const Tensor wide, Cast(b, DType::kF32));
+  ASSERT_OK_AND_ASSIGN(const Tensor back, Cast(wide, DType::kBF16));
+  ASSERT_OK_AND_ASSIGN(const Tensor mixed, Concat({a, back}, 0));
+  EXPECT_TRUE(mixed.source()->VerbatimRuns().empty());
+}
+
 TEST_F(TensorOpsTest, TransposesAreConcatenatedAsAllElse) {
   const Tensor a = RandomTensor(DType::kBF16, {3, 5, 7}, &random_);
   const Tensor b = RandomTensor(DType::kBF16, {3, 11, 7}, &random_);

@@ -111,6 +111,29 @@ TEST_P(RoundTripTest, ScalarsEmptyTensorsAndOddNames) {
   EXPECT_EQ(Found(), "");
 }
 
+// What was cut is put together again without being computed, in every format
+// but from those whose parts are whole.
+TEST_P(RoundTripTest, PartsThatAreCopiedOneByOne) {
+  Add("large", DType::kF32, {300, 500});
+  Add("small", DType::kBF16, {7});
+  Add("odd", DType::kU8, {333'333});
+  SaveOptions options;
+  const absl::string_view format = GetParam();
+  if (format == "dcp" || format == "dcp_safetensors") options.num_shards = 3;
+  ASSERT_OK(Save(options));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint cut, OpenCheckpoint(Out()));
+  for (const char* to : {"safetensors", "torch", "dcp"}) {
+    const std::string whole = absl::StrCat(folder_, "/", to);
+    SaveOptions same;
+    same.format = to;
+    ASSERT_OK_AND_ASSIGN(const SavePlan plan,
+                         PlanSave(cut.tensors, cut, whole, same));
+    ASSERT_OK(SaveCheckpoint(plan, {}));
+    ASSERT_OK_AND_ASSIGN(const Checkpoint found, OpenCheckpoint(whole));
+    EXPECT_EQ(Difference(Sorted(found.tensors), Sorted(tensors_)), "") << to;
+  }
+}
+
 TEST_P(RoundTripTest, NoTensorAtAll) {
   ASSERT_OK(Save());
   // A file of torch.save that has none may be anything but a state dict.

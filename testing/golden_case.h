@@ -1,8 +1,8 @@
 // A golden case: a folder with case.json and tensors, which says what the
 // reference adapter made of an input (README.md has the format).
 
-#ifndef WINDLASS_TESTS_GOLDEN_GOLDEN_CASE_H_
-#define WINDLASS_TESTS_GOLDEN_GOLDEN_CASE_H_
+#ifndef WINDLASS_TESTING_GOLDEN_CASE_H_
+#define WINDLASS_TESTING_GOLDEN_CASE_H_
 
 #include <string>
 #include <vector>
@@ -19,4 +19,4 @@ absl::Status RunGoldenCase(const std::string& folder);
 
 }  // namespace windlass
 
-#endif  // WINDLASS_TESTS_GOLDEN_GOLDEN_CASE_H_
+#endif  // WINDLASS_TESTING_GOLDEN_CASE_H_

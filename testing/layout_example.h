@@ -1,8 +1,8 @@
 // A small made-up model as Hugging Face would store it, with tensors for every
 // row of an adapter's tables: what the adapter's property tests run on.
 
-#ifndef WINDLASS_TESTS_TESTING_LAYOUT_EXAMPLE_H_
-#define WINDLASS_TESTS_TESTING_LAYOUT_EXAMPLE_H_
+#ifndef WINDLASS_TESTING_LAYOUT_EXAMPLE_H_
+#define WINDLASS_TESTING_LAYOUT_EXAMPLE_H_
 
 #include <random>
 #include <vector>
@@ -21,4 +21,4 @@ absl::StatusOr<StateDict> ExampleHf(const std::vector<LayoutStage>& stages,
 
 }  // namespace windlass
 
-#endif  // WINDLASS_TESTS_TESTING_LAYOUT_EXAMPLE_H_
+#endif  // WINDLASS_TESTING_LAYOUT_EXAMPLE_H_

@@ -1,8 +1,8 @@
 // Matchers for absl::Status and absl::StatusOr, which Abseil itself has only
 // since 2023.
 
-#ifndef WINDLASS_TESTS_TESTING_STATUS_MATCHERS_H_
-#define WINDLASS_TESTS_TESTING_STATUS_MATCHERS_H_
+#ifndef WINDLASS_TESTING_STATUS_MATCHERS_H_
+#define WINDLASS_TESTING_STATUS_MATCHERS_H_
 
 #include <string>
 
@@ -55,4 +55,4 @@ MATCHER_P(IsOkAndHolds, value, "") {
   ASSERT_OK(WINDLASS_TEST_CONCAT(or_, __LINE__));          \
   left = *std::move(WINDLASS_TEST_CONCAT(or_, __LINE__))
 
-#endif  // WINDLASS_TESTS_TESTING_STATUS_MATCHERS_H_
+#endif  // WINDLASS_TESTING_STATUS_MATCHERS_H_

@@ -1,7 +1,7 @@
 // Small tensors and state dicts for tests.
 
-#ifndef WINDLASS_TESTS_TESTING_TENSORS_H_
-#define WINDLASS_TESTS_TESTING_TENSORS_H_
+#ifndef WINDLASS_TESTING_TENSORS_H_
+#define WINDLASS_TESTING_TENSORS_H_
 
 #include <algorithm>
 #include <cstdint>
@@ -73,4 +73,4 @@ class CountedSource : public ByteSource {
 
 }  // namespace windlass
 
-#endif  // WINDLASS_TESTS_TESTING_TENSORS_H_
+#endif  // WINDLASS_TESTING_TENSORS_H_

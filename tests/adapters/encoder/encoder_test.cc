@@ -1,17 +1,14 @@
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/core/adapter_registry.h"
-#include "windlass/core/json_fields.h"
-#include "windlass/core/model_config.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
+#include "windlass/testing/adapters.h"
 #include "windlass/testing/status_matchers.h"
 #include "windlass/testing/tensors.h"
 
@@ -25,34 +22,14 @@ constexpr char kConfig[] = R"({"architectures": ["LlamaBidirectionalModel"]})";
 
 std::unique_ptr<StateDictAdapter> Make(const char* config = kConfig,
                                        const char* options = "{}") {
-  const ModelConfig parsed = ModelConfig::Parse(config).value();
-  return AdapterRegistry::Create(**AdapterRegistry::FindByConfig(parsed),
-                                 parsed,
-                                 JsonFields::Parse(options, "options").value())
-      .value();
-}
-
-struct Spec {
-  std::string name;
-  Shape shape;
-  DType dtype = DType::kBF16;
-};
-
-StateDict Dict(const std::vector<Spec>& specs) {
-  static std::mt19937 random(7);
-  StateDict dict;
-  for (const Spec& spec : specs) {
-    EXPECT_OK(
-        dict.Insert(spec.name, RandomTensor(spec.dtype, spec.shape, &random)));
-  }
-  return dict;
+  return MakeAdapter(config, options);
 }
 
 TEST(EncoderTest, WrapsTheModelAndItsLora) {
   const StateDict hf =
-      Dict({{"layers.0.x", {3}},
-            {"score.weight", {3}},
-            {"base_model.model.layers.0.x.lora_A.weight", {3}}});
+      RandomDict({{"layers.0.x", {3}},
+                  {"score.weight", {3}},
+                  {"base_model.model.layers.0.x.lora_A.weight", {3}}});
   ASSERT_OK_AND_ASSIGN(const StateDict native, Make()->FromHf(hf, {}));
   EXPECT_THAT(Names(native),
               ElementsAre("model.layers.0.x", "model.score.weight",
@@ -66,15 +43,15 @@ TEST(EncoderTest, HonoursAnExclusion) {
   ASSERT_OK_AND_ASSIGN(options.exclude_key_regex,
                        NameFilter::Create(".*_extra_state.*"));
   ASSERT_OK_AND_ASSIGN(const StateDict hf,
-                       Make()->ToHf(Dict({{"model.x._extra_state", {3}},
-                                          {"model.norm.weight", {3}}}),
+                       Make()->ToHf(RandomDict({{"model.x._extra_state", {3}},
+                                                {"model.norm.weight", {3}}}),
                                     options));
   EXPECT_THAT(Names(hf), ElementsAre("norm.weight"));
 }
 
 TEST(EncoderTest, WhatIsTheWrappersOwnHasNoHfName) {
   const StateDict native =
-      Dict({{"linear_pooler.weight", {3}}, {"model.norm.weight", {3}}});
+      RandomDict({{"linear_pooler.weight", {3}}, {"model.norm.weight", {3}}});
   ASSERT_OK_AND_ASSIGN(const StateDict hf, Make()->ToHf(native, {}));
   EXPECT_THAT(Names(hf), ElementsAre("norm.weight"));
   ASSERT_OK_AND_ASSIGN(const auto single,

@@ -1,5 +1,4 @@
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "windlass/core/model_config.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
+#include "windlass/testing/adapters.h"
 #include "windlass/testing/status_matchers.h"
 #include "windlass/testing/tensors.h"
 
@@ -40,37 +40,17 @@ constexpr char kMtp[] = "mtp.layers.0.mlp.experts.";
 
 std::unique_ptr<StateDictAdapter> Make(const char* config = kConfig,
                                        const char* options = "{}") {
-  const ModelConfig parsed = ModelConfig::Parse(config).value();
-  return AdapterRegistry::Create(**AdapterRegistry::FindByConfig(parsed),
-                                 parsed,
-                                 JsonFields::Parse(options, "options").value())
-      .value();
+  return MakeAdapter(config, options);
 }
 
-struct Spec {
-  std::string name;
-  Shape shape;
-  DType dtype = DType::kBF16;
-};
-
-StateDict Dict(const std::vector<Spec>& specs) {
-  static std::mt19937 random(7);
-  StateDict dict;
-  for (const Spec& spec : specs) {
-    EXPECT_OK(
-        dict.Insert(spec.name, RandomTensor(spec.dtype, spec.shape, &random)));
-  }
-  return dict;
-}
-
-std::vector<Spec> Fused(const std::string& experts) {
+std::vector<TensorSpec> Fused(const std::string& experts) {
   return {{experts + "gate_up_proj", {2, 8, 6}},
           {experts + "down_proj", {2, 6, 4}}};
 }
 
-std::vector<Spec> Split(const std::string& experts,
-                        DType dtype = DType::kBF16) {
-  std::vector<Spec> specs;
+std::vector<TensorSpec> Split(const std::string& experts,
+                              DType dtype = DType::kBF16) {
+  std::vector<TensorSpec> specs;
   for (int e = 0; e < 2; ++e) {
     for (const char* name : {"gate_proj", "up_proj", "down_proj"}) {
       specs.push_back({absl::StrCat(experts, e, ".", name, ".weight"),
@@ -80,15 +60,17 @@ std::vector<Spec> Split(const std::string& experts,
   return specs;
 }
 
-std::vector<Spec> With(std::vector<Spec> specs, const std::vector<Spec>& more) {
+std::vector<TensorSpec> With(std::vector<TensorSpec> specs,
+                             const std::vector<TensorSpec>& more) {
   specs.insert(specs.end(), more.begin(), more.end());
   return specs;
 }
 
 // All weights of the specs, with a scale each.
-std::vector<Spec> Scaled(const std::vector<Spec>& specs, Shape scale) {
-  std::vector<Spec> scaled;
-  for (const Spec& spec : specs) {
+std::vector<TensorSpec> Scaled(const std::vector<TensorSpec>& specs,
+                               Shape scale) {
+  std::vector<TensorSpec> scaled;
+  for (const TensorSpec& spec : specs) {
     scaled.push_back(spec);
     scaled.push_back({spec.name + "_scale_inv", scale, DType::kBF16});
   }
@@ -96,13 +78,14 @@ std::vector<Spec> Scaled(const std::vector<Spec>& specs, Shape scale) {
 }
 
 TEST(Qwen3_5MoeTest, MtpExpertsAreWrittenAsTheyCame) {
-  const std::vector<Spec> rest = {{"mtp.norm.weight", {3}},
-                                  {"mtp.layers.0.mlp.gate.weight", {2, 6}}};
+  const std::vector<TensorSpec> rest = {
+      {"mtp.norm.weight", {3}}, {"mtp.layers.0.mlp.gate.weight", {2, 6}}};
   for (const bool split : {false, true}) {
-    const std::vector<Spec> mtp = With(split ? Split(kMtp) : Fused(kMtp), rest);
+    const std::vector<TensorSpec> mtp =
+        With(split ? Split(kMtp) : Fused(kMtp), rest);
     // Shards may have MTP first.
-    for (const StateDict& hf :
-         {Dict(With(mtp, Fused(kDecoder))), Dict(With(Fused(kDecoder), mtp))}) {
+    for (const StateDict& hf : {RandomDict(With(mtp, Fused(kDecoder))),
+                                RandomDict(With(Fused(kDecoder), mtp))}) {
       ASSERT_OK_AND_ASSIGN(const StateDict native, Make()->FromHf(hf, {}));
       ASSERT_OK_AND_ASSIGN(const StateDict back, Make()->ToHf(native, {}));
       EXPECT_EQ(Difference(Sorted(back), Sorted(hf)), "");
@@ -113,7 +96,8 @@ TEST(Qwen3_5MoeTest, MtpExpertsAreWrittenAsTheyCame) {
 TEST(Qwen3_5MoeTest, AnOptionOrTheConfigSaysHowMtpExpertsAreWritten) {
   ASSERT_OK_AND_ASSIGN(
       const StateDict native,
-      Make()->FromHf(Dict(With(Fused(kMtp), {{"lm_head.weight", {3}}})), {}));
+      Make()->FromHf(RandomDict(With(Fused(kMtp), {{"lm_head.weight", {3}}})),
+                     {}));
   const struct {
     const char* word;
     bool split;
@@ -148,12 +132,12 @@ TEST(Qwen3_5MoeTest, AnOptionOrTheConfigSaysHowMtpExpertsAreWritten) {
 
 TEST(Qwen3_5MoeTest, ReadsATensorAnExpertInAnyDType) {
   ASSERT_OK_AND_ASSIGN(const StateDict bf16,
-                       Make()->FromHf(Dict(Split(kDecoder)), {}));
+                       Make()->FromHf(RandomDict(Split(kDecoder)), {}));
   ASSERT_OK_AND_ASSIGN(
       const StateDict fp8,
-      Make()->FromHf(Dict(Scaled(With(Split(kDecoder, DType::kF8E4M3),
-                                      Split(kMtp, DType::kF8E4M3)),
-                                 {1, 1})),
+      Make()->FromHf(RandomDict(Scaled(With(Split(kDecoder, DType::kF8E4M3),
+                                            Split(kMtp, DType::kF8E4M3)),
+                                       {1, 1})),
                      {}));
   EXPECT_THAT(Names(bf16),
               ElementsAre(absl::StrCat(kDecoder, "gate_and_up_projs"),
@@ -176,22 +160,24 @@ TEST(Qwen3_5MoeTest, DequantisesWhatIsNoExpert) {
   ASSERT_OK_AND_ASSIGN(
       const StateDict native,
       Make()->FromHf(
-          Dict(Scaled({{"model.language_model.layers.0.self_attn.q_proj.weight",
-                        {4, 4},
-                        DType::kF8E4M3}},
-                      {1, 1})),
+          RandomDict(
+              Scaled({{"model.language_model.layers.0.self_attn.q_proj.weight",
+                       {4, 4},
+                       DType::kF8E4M3}},
+                     {1, 1})),
           {}));
   ASSERT_EQ(native.size(), 1u);
   EXPECT_EQ(native.begin()->tensor.dtype(), DType::kBF16);
 }
 
 TEST(Qwen3_5MoeTest, RefusesWhatDoesNotFitTogether) {
-  std::vector<Spec> lacking = Split(kDecoder);
+  std::vector<TensorSpec> lacking = Split(kDecoder);
   lacking.resize(3);  // expert 0 alone
-  std::vector<Spec> half = Scaled(Split(kDecoder, DType::kF8E4M3), {1, 1});
+  std::vector<TensorSpec> half =
+      Scaled(Split(kDecoder, DType::kF8E4M3), {1, 1});
   half.erase(half.begin() + 1);
   const struct {
-    std::vector<Spec> specs;
+    std::vector<TensorSpec> specs;
     absl::StatusCode code;
     std::string said;
   } kCases[] = {
@@ -203,13 +189,13 @@ TEST(Qwen3_5MoeTest, RefusesWhatDoesNotFitTogether) {
       {Split("mtp.layers.0.mlp.other.experts."), kInvalid, "no row has"},
   };
   for (const auto& c : kCases) {
-    EXPECT_THAT(Make()->FromHf(Dict(c.specs), {}),
+    EXPECT_THAT(Make()->FromHf(RandomDict(c.specs), {}),
                 StatusIs(c.code, HasSubstr(c.said)));
   }
 }
 
 TEST(Qwen3_5MoeTest, ATextModelReadsTheLanguageModelOfAWholeOne) {
-  const std::vector<Spec> specs =
+  const std::vector<TensorSpec> specs =
       With(Fused(kDecoder),
            {{"model.language_model.layers.0.linear_attn.A_log", {3}},
             {"model.lm_head.weight", {3}},
@@ -227,14 +213,15 @@ TEST(Qwen3_5MoeTest, ATextModelReadsTheLanguageModelOfAWholeOne) {
             Make(R"({"model_type": "qwen3_5_moe_text", "num_experts": 2,
                      "moe_intermediate_size": 4})"))}) {
     ASSERT_OK_AND_ASSIGN(const StateDict native,
-                         adapter->FromHf(Dict(specs), {}));
+                         adapter->FromHf(RandomDict(specs), {}));
     EXPECT_EQ(Names(native), expected);
     ASSERT_OK_AND_ASSIGN(const StateDict hf, adapter->ToHf(native, {}));
     EXPECT_THAT(
         adapter->ForcedHfDtypeMapping(hf),
         ElementsAre(Pair("model.layers.0.linear_attn.A_log", DType::kF32)));
   }
-  ASSERT_OK_AND_ASSIGN(const StateDict whole, Make()->FromHf(Dict(specs), {}));
+  ASSERT_OK_AND_ASSIGN(const StateDict whole,
+                       Make()->FromHf(RandomDict(specs), {}));
   EXPECT_TRUE(whole.Contains(absl::StrCat(kDecoder, "down_projs")));
 }
 
@@ -242,8 +229,8 @@ TEST(Qwen3_5MoeTest, ALayersNamesKeepTheirPrefixAllOfThem) {
   const std::string layer = "model.layers.0.mlp.";
   ASSERT_OK_AND_ASSIGN(
       const StateDict native,
-      Make()->FromHf(Dict(With(Fused(layer + "experts."),
-                               {{layer + "gate.weight", {2, 6}}})),
+      Make()->FromHf(RandomDict(With(Fused(layer + "experts."),
+                                     {{layer + "gate.weight", {2, 6}}})),
                      {}));
   EXPECT_THAT(Names(native),
               ElementsAre(layer + "experts.gate_and_up_projs",
@@ -255,7 +242,7 @@ TEST(Qwen3_5MoeTest, HasNoHolderWhereItIsNotWanted) {
       Make(kConfig, R"({"route_linear_attn_fp32_params": false})");
   ASSERT_OK_AND_ASSIGN(
       const StateDict native,
-      adapter->FromHf(Dict({{"model.linear_attn.A_log", {3}}}), {}));
+      adapter->FromHf(RandomDict({{"model.linear_attn.A_log", {3}}}), {}));
   EXPECT_THAT(Names(native), ElementsAre("model.linear_attn.A_log"));
   EXPECT_EQ(native.begin()->tensor.dtype(), DType::kF32);
 }

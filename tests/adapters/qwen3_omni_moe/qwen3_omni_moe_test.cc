@@ -1,16 +1,13 @@
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/core/adapter_registry.h"
-#include "windlass/core/json_fields.h"
-#include "windlass/core/model_config.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
+#include "windlass/testing/adapters.h"
 #include "windlass/testing/status_matchers.h"
 #include "windlass/testing/tensors.h"
 
@@ -35,30 +32,10 @@ constexpr char kConfig[] = R"({
 
 std::unique_ptr<StateDictAdapter> Make(const char* config = kConfig,
                                        const char* options = "{}") {
-  const ModelConfig parsed = ModelConfig::Parse(config).value();
-  return AdapterRegistry::Create(**AdapterRegistry::FindByConfig(parsed),
-                                 parsed,
-                                 JsonFields::Parse(options, "options").value())
-      .value();
+  return MakeAdapter(config, options);
 }
 
-struct Spec {
-  std::string name;
-  Shape shape;
-  DType dtype = DType::kBF16;
-};
-
-StateDict Dict(const std::vector<Spec>& specs) {
-  static std::mt19937 random(7);
-  StateDict dict;
-  for (const Spec& spec : specs) {
-    EXPECT_OK(
-        dict.Insert(spec.name, RandomTensor(spec.dtype, spec.shape, &random)));
-  }
-  return dict;
-}
-
-std::vector<Spec> Checkpoint() {
+std::vector<TensorSpec> Checkpoint() {
   return {// A mixture of another size, and before the thinker's.
           {"code2wav.layers.0.w", {3}},
           {"talker.model.layers.0.mlp.experts.0.gate_proj.weight", {3, 5}},
@@ -71,8 +48,8 @@ std::vector<Spec> Checkpoint() {
 }
 
 TEST(Qwen3OmniMoeTest, TheTalkerGoesAlongWhereverItStands) {
-  std::vector<Spec> specs = Checkpoint();
-  const StateDict hf = Dict(specs);
+  std::vector<TensorSpec> specs = Checkpoint();
+  const StateDict hf = RandomDict(specs);
   ASSERT_OK_AND_ASSIGN(const StateDict native, Make()->FromHf(hf, {}));
   EXPECT_THAT(
       Names(native),
@@ -91,20 +68,22 @@ TEST(Qwen3OmniMoeTest, TheTalkerGoesAlongWhereverItStands) {
 
 TEST(Qwen3OmniMoeTest, MissesTheThinkersExperts) {
   EXPECT_THAT(
-      Make()->FromHf(Dict({{"thinker.model.layers.0.norm.weight", {6}}}), {}),
+      Make()->FromHf(RandomDict({{"thinker.model.layers.0.norm.weight", {6}}}),
+                     {}),
       StatusIs(kInvalid, HasSubstr("layers.0.")));
   EXPECT_THAT(
       Make()->FromHf(
-          Dict({{"thinker.language_model.layers.0.mlp.experts.0.w1.weight",
-                 {4, 6}}}),
+          RandomDict(
+              {{"thinker.language_model.layers.0.mlp.experts.0.w1.weight",
+                {4, 6}}}),
           {}),
       StatusIs(kInvalid, HasSubstr("experts.0.w1.weight")));
 }
 
 TEST(Qwen3OmniMoeTest, LoraHasThePrefixWherePeftLooksForIt) {
-  const StateDict native =
-      Dict({{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
-             {3}}});
+  const StateDict native = RandomDict(
+      {{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
+        {3}}});
   ASSERT_OK_AND_ASSIGN(const StateDict hf, Make()->ToHf(native, {}));
   EXPECT_THAT(Names(hf),
               ElementsAre("base_model.model.thinker.model.layers.0.self_attn."
@@ -114,8 +93,8 @@ TEST(Qwen3OmniMoeTest, LoraHasThePrefixWherePeftLooksForIt) {
   // As the reference writes it.
   ASSERT_OK_AND_ASSIGN(
       const StateDict old,
-      Make()->FromHf(Dict({{"thinker.base_model.model.x.lora_A.weight", {3}}}),
-                     {}));
+      Make()->FromHf(
+          RandomDict({{"thinker.base_model.model.x.lora_A.weight", {3}}}), {}));
   EXPECT_THAT(Names(old), ElementsAre("base_model.model.x.lora_A.weight"));
 }
 
@@ -123,7 +102,8 @@ TEST(Qwen3OmniMoeTest, NamesAreWrittenWithoutPrefixWhereItIsNotWanted) {
   const auto adapter = Make(kConfig, R"({"uses_thinker_prefix": false})");
   ASSERT_OK_AND_ASSIGN(
       const StateDict hf,
-      adapter->ToHf(Dict({{"model.norm.weight", {3}}, {"talker.x", {3}}}), {}));
+      adapter->ToHf(RandomDict({{"model.norm.weight", {3}}, {"talker.x", {3}}}),
+                    {}));
   EXPECT_THAT(Names(hf), ElementsAre("model.norm.weight", "talker.x"));
 }
 

@@ -1,16 +1,13 @@
 #include <memory>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "windlass/core/adapter_registry.h"
-#include "windlass/core/json_fields.h"
-#include "windlass/core/model_config.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
+#include "windlass/testing/adapters.h"
 #include "windlass/testing/status_matchers.h"
 #include "windlass/testing/tensors.h"
 
@@ -29,36 +26,17 @@ constexpr char kConfig[] = R"({
 
 std::unique_ptr<StateDictAdapter> Make(const char* config = kConfig,
                                        const char* options = "{}") {
-  const ModelConfig parsed = ModelConfig::Parse(config).value();
-  return AdapterRegistry::Create(**AdapterRegistry::FindByConfig(parsed),
-                                 parsed,
-                                 JsonFields::Parse(options, "options").value())
-      .value();
-}
-
-struct Spec {
-  std::string name;
-  Shape shape;
-  DType dtype = DType::kBF16;
-};
-
-StateDict Dict(const std::vector<Spec>& specs) {
-  static std::mt19937 random(7);
-  StateDict dict;
-  for (const Spec& spec : specs) {
-    EXPECT_OK(
-        dict.Insert(spec.name, RandomTensor(spec.dtype, spec.shape, &random)));
-  }
-  return dict;
+  return MakeAdapter(config, options);
 }
 
 TEST(Qwen3VlMoeTest, NamesGetTheRootThatOthersHave) {
-  const std::vector<Spec> specs = {
+  const std::vector<TensorSpec> specs = {
       {"visual.blocks.0.attn.qkv.weight", {3}},
       {"language_model.layers.0.mlp.experts.gate_up_proj", {2, 6, 8}},
       {"language_model.layers.0.mlp.experts.down_proj", {2, 4, 6}},
       {"lm_head.weight", {3}}};
-  ASSERT_OK_AND_ASSIGN(const StateDict bare, Make()->FromHf(Dict(specs), {}));
+  ASSERT_OK_AND_ASSIGN(const StateDict bare,
+                       Make()->FromHf(RandomDict(specs), {}));
   EXPECT_THAT(
       Names(bare),
       ElementsAre("visual.blocks.0.attn.qkv.weight",
@@ -66,9 +44,10 @@ TEST(Qwen3VlMoeTest, NamesGetTheRootThatOthersHave) {
                   "language_model.layers.0.mlp.experts.down_projs",
                   "lm_head.weight"));
 
-  std::vector<Spec> mixed = specs;
+  std::vector<TensorSpec> mixed = specs;
   mixed.push_back({"model.language_model.norm.weight", {3}});
-  ASSERT_OK_AND_ASSIGN(const StateDict rooted, Make()->FromHf(Dict(mixed), {}));
+  ASSERT_OK_AND_ASSIGN(const StateDict rooted,
+                       Make()->FromHf(RandomDict(mixed), {}));
   EXPECT_THAT(
       Names(rooted),
       ElementsAre("model.visual.blocks.0.attn.qkv.weight",
@@ -80,16 +59,16 @@ TEST(Qwen3VlMoeTest, NamesGetTheRootThatOthersHave) {
 TEST(Qwen3VlMoeTest, RefusesExpertsOfOtherShapes) {
   EXPECT_THAT(
       Make()->FromHf(
-          Dict({{"model.language_model.layers.0.mlp.experts.gate_up_proj",
-                 {2, 6, 10}},
-                {"model.language_model.layers.0.mlp.experts.down_proj",
-                 {2, 5, 6}}}),
+          RandomDict({{"model.language_model.layers.0.mlp.experts.gate_up_proj",
+                       {2, 6, 10}},
+                      {"model.language_model.layers.0.mlp.experts.down_proj",
+                       {2, 5, 6}}}),
           {}),
       StatusIs(kInvalid, HasSubstr("\"moe_intermediate_size\"")));
 }
 
 TEST(Qwen3VlMoeTest, AnEpShardHasAShareOfEachExpert) {
-  const StateDict hf = Dict(
+  const StateDict hf = RandomDict(
       {{"model.language_model.layers.0.mlp.experts.gate_up_proj", {2, 6, 8}},
        {"model.language_model.layers.0.mlp.experts.down_proj", {2, 4, 6}}});
   FromHfOptions options;

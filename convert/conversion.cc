@@ -222,10 +222,7 @@ absl::Status CheckSame(const ConversionRequest& request) {
 
 // The formats exist, whatever else becomes of the request.
 absl::Status CheckFormats(const ConversionRequest& request) {
-  if (request.open.format != "auto") {
-    WINDLASS_RETURN_IF_ERROR(
-        BadRequest(FindFormat(request.open.format).status()));
-  }
+  WINDLASS_RETURN_IF_ERROR(BadRequest(CheckFormatName(request.open.format)));
   return BadRequest(FindFormat(request.save.format).status());
 }
 

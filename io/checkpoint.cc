@@ -16,6 +16,8 @@
 namespace windlass {
 namespace {
 
+constexpr absl::string_view kAuto = "auto";
+
 std::vector<const CheckpointFormat*>& Formats() {
   static auto* const formats = new std::vector<const CheckpointFormat*>;
   return *formats;
@@ -48,7 +50,7 @@ std::vector<const CheckpointFormat*> DetectFormats(
 absl::StatusOr<const CheckpointFormat*> ChooseFormat(
     const CheckpointPlace& place, const std::vector<std::string>& names,
     absl::string_view wanted) {
-  if (wanted != "auto") return FindFormat(wanted);
+  if (wanted != kAuto) return FindFormat(wanted);
   const std::vector<const CheckpointFormat*> found = DetectFormats(names);
   if (found.size() == 1) return found[0];
   if (found.empty()) {
@@ -179,6 +181,10 @@ absl::StatusOr<const CheckpointFormat*> FindFormat(absl::string_view name) {
   return absl::NotFoundError(absl::StrCat("format \"", name,
                                           "\": found no such format, expected ",
                                           "one of ", FormatNames(Formats())));
+}
+
+absl::Status CheckFormatName(absl::string_view name) {
+  return name == kAuto ? absl::OkStatus() : FindFormat(name).status();
 }
 
 absl::StatusOr<std::vector<CheckpointFiles>> FindCheckpointFiles(

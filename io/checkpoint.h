@@ -186,6 +186,9 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
 // The format of that name. NotFound lists those that are linked in.
 absl::StatusOr<const CheckpointFormat*> FindFormat(absl::string_view name);
 
+// OK for a format's name and for "auto"; the errors of FindFormat.
+absl::Status CheckFormatName(absl::string_view name);
+
 // The files of the checkpoints that stand in a folder, for whoever replaces
 // them: those of `format`, and those of the format that OpenCheckpoint would
 // open, if that is another.

@@ -8,7 +8,6 @@
 #include "absl/strings/str_join.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json.h"
-#include "windlass/core/version.h"
 #include "windlass/tools/adapter_docs.h"
 #include "windlass/tools/command_line.h"
 #include "windlass/tools/process.h"
@@ -21,6 +20,9 @@ constexpr Flag kFlags[] = {
     {"markdown", nullptr, "as the README's table"},
     {"docs", nullptr, "as the second half of docs/adapters.md"},
 };
+
+constexpr char kUsage[] =
+    "Lists the registered adapters.\n\n  adapters --json\n\n";
 
 constexpr Conflict kConflicts[] = {
     {"json", "markdown"}, {"json", "docs"}, {"markdown", "docs"}};
@@ -68,15 +70,7 @@ int Main(int argc, char** argv) {
   if (!line->arguments().empty()) {
     return fail(absl::InvalidArgumentError("expected no argument"), kExitUsage);
   }
-  if (line->Has("help")) {
-    std::printf("Lists the registered adapters.\n\n  adapters --json\n\n%s",
-                FlagsHelp(kFlags).c_str());
-    return kExitDone;
-  }
-  if (line->Has("version")) {
-    std::printf("windlass %s\n", kVersion);
-    return kExitDone;
-  }
+  if (PrintHelpOrVersion(*line, kUsage, kFlags)) return kExitDone;
   if (line->Has("json")) {
     Json all = Json::array();
     for (const AdapterInfo* info : AdapterRegistry::All()) {

@@ -1,6 +1,7 @@
 #include "windlass/tools/command_line.h"
 
 #include <algorithm>
+#include <thread>
 
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
@@ -13,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "windlass/core/near_match.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/core/version.h"
 
 namespace windlass {
 namespace {
@@ -161,6 +163,11 @@ absl::StatusOr<std::string> CommandLine::GetChoice(
   return BadValue(flag, value, absl::StrJoin(choices, ", "));
 }
 
+absl::StatusOr<int64_t> CommandLine::GetThreads() const {
+  const int cores = std::thread::hardware_concurrency();
+  return GetInt("threads", std::clamp(cores, 1, 8), 1, 1024);
+}
+
 absl::StatusOr<int64_t> CommandLine::GetSize(const std::string& flag,
                                              int64_t fallback) const {
   if (!Has(flag)) return fallback;
@@ -203,6 +210,19 @@ std::string FlagsHelp(absl::Span<const Flag> flags) {
   for (const Flag& flag : flags) add(flag);
   for (const Flag& flag : kCommonFlags) add(flag);
   return help;
+}
+
+bool PrintHelpOrVersion(const CommandLine& line, absl::string_view usage,
+                        absl::Span<const Flag> flags) {
+  if (line.Has("help")) {
+    absl::PrintF("%s%s", usage, FlagsHelp(flags));
+    return true;
+  }
+  if (line.Has("version")) {
+    absl::PrintF("windlass %s\n", kVersion);
+    return true;
+  }
+  return false;
 }
 
 }  // namespace windlass

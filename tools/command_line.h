@@ -52,6 +52,9 @@ class CommandLine {
   absl::StatusOr<int64_t> GetInt(const std::string& flag, int64_t fallback,
                                  int64_t low, int64_t high) const;
 
+  // --threads: the machine's cores, eight at most, when not given.
+  absl::StatusOr<int64_t> GetThreads() const;
+
   // A value out of a list; the first when not given.
   absl::StatusOr<std::string> GetChoice(
       const std::string& flag, absl::Span<const char* const> choices) const;
@@ -69,6 +72,11 @@ class CommandLine {
 
 // The flags, a line each.
 std::string FlagsHelp(absl::Span<const Flag> flags);
+
+// Prints what --help and --version ask for, `usage` before the flags. False
+// where neither was given.
+bool PrintHelpOrVersion(const CommandLine& line, absl::string_view usage,
+                        absl::Span<const Flag> flags);
 
 }  // namespace windlass
 

@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -31,7 +30,6 @@
 #include "windlass/core/json_fields.h"
 #include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/core/version.h"
 #include "windlass/io/transfer/digest.h"
 #include "windlass/io/transfer/transfer.h"
 #include "windlass/tools/command_line.h"
@@ -170,10 +168,7 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
 
 absl::StatusOr<TransferOptions> ParseTransfer(const CommandLine& line) {
   TransferOptions options;
-  const int cores = std::thread::hardware_concurrency();
-  WINDLASS_ASSIGN_OR_RETURN(
-      options.threads,
-      line.GetInt("threads", std::clamp(cores, 1, 8), 1, 1024));
+  WINDLASS_ASSIGN_OR_RETURN(options.threads, line.GetThreads());
   WINDLASS_ASSIGN_OR_RETURN(const bool nofsync, line.GetBool("nofsync"));
   options.sync = !nofsync;
   WINDLASS_ASSIGN_OR_RETURN(
@@ -371,14 +366,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<CommandLine> line =
       CommandLine::Parse(argc, argv, kFlags, kConflicts);
   if (!line.ok()) return fail(line.status(), kExitUsage);
-  if (line->Has("help")) {
-    std::printf("%s%s", kUsage, FlagsHelp(kFlags).c_str());
-    return kExitDone;
-  }
-  if (line->Has("version")) {
-    std::printf("windlass %s\n", kVersion);
-    return kExitDone;
-  }
+  if (PrintHelpOrVersion(*line, kUsage, kFlags)) return kExitDone;
   const absl::StatusOr<Request> request = ParseRequest(*line);
   if (!request.ok()) return fail(request.status(), kExitUsage);
   StopOnSignals();

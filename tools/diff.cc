@@ -1,12 +1,10 @@
 // diff: whether two checkpoints hold the same tensors. Flags and printing; the
 // comparison is io/comparison.h's.
 
-#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,7 +22,6 @@
 #include "windlass/core/state_dict.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor.h"
-#include "windlass/core/version.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/comparison.h"
 #include "windlass/tools/command_line.h"
@@ -61,7 +58,7 @@ constexpr char kUsage[] =
     "\n"
     "  diff Qwen3.5-0.8B /tmp/copy\n"
     "  diff --adapter=auto --allclose Qwen3.5-0.8B /tmp/native\n\n"
-    "diff [flags] A B\n";
+    "diff [flags] A B\n\n";
 
 enum DiffExitCode { kExitSame = 0, kExitDifferent = 1 };
 constexpr ExitCode kExitTrouble = kExitUsage;
@@ -112,10 +109,7 @@ absl::StatusOr<ComparisonOptions> ParseComparison(const CommandLine& line) {
                             GetTolerance(line, "atol", 1e-8));
   if (allclose) options.tolerance = tolerance;
   WINDLASS_ASSIGN_OR_RETURN(options.any_dtype, line.GetBool("ignore_dtype"));
-  const int cores = std::thread::hardware_concurrency();
-  WINDLASS_ASSIGN_OR_RETURN(
-      options.reading.threads,
-      line.GetInt("threads", std::clamp(cores, 1, 8), 1, 1024));
+  WINDLASS_ASSIGN_OR_RETURN(options.reading.threads, line.GetThreads());
   return options;
 }
 
@@ -125,9 +119,7 @@ absl::StatusOr<OpenOptions> ParseOpen(const CommandLine& line,
   OpenOptions open;
   open.state_dict_key = line.Get(side + "_state_dict_key");
   open.format = line.Get(side + "_format", open.format);
-  if (open.format != "auto") {
-    WINDLASS_RETURN_IF_ERROR(FindFormat(open.format).status());
-  }
+  WINDLASS_RETURN_IF_ERROR(CheckFormatName(open.format));
   return open;
 }
 
@@ -321,14 +313,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<CommandLine> line =
       CommandLine::Parse(argc, argv, kFlags);
   if (!line.ok()) return fail(line.status(), kExitTrouble);
-  if (line->Has("help")) {
-    std::printf("%s\n%s", kUsage, FlagsHelp(kFlags).c_str());
-    return kExitDone;
-  }
-  if (line->Has("version")) {
-    std::printf("windlass %s\n", kVersion);
-    return kExitDone;
-  }
+  if (PrintHelpOrVersion(*line, kUsage, kFlags)) return kExitDone;
   absl::StatusOr<Request> request = ParseRequest(*line);
   if (!request.ok()) return fail(request.status(), kExitTrouble);
   const absl::StatusOr<Inputs> inputs = OpenInputs(*request);

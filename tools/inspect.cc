@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -24,7 +23,6 @@
 #include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor.h"
-#include "windlass/core/version.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/inspection.h"
 #include "windlass/io/statistics.h"
@@ -55,7 +53,7 @@ constexpr char kUsage[] =
     "Shows what a checkpoint holds; reads headers alone.\n\n"
     "  inspect Qwen3.5-0.8B\n"
     "  inspect --regex='layers\\.0\\.' --stats Qwen3.5-0.8B\n\n"
-    "inspect [flags] CHECKPOINT\n";
+    "inspect [flags] CHECKPOINT\n\n";
 
 struct Request {
   std::string uri;
@@ -90,9 +88,7 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   }
   request.uri = line.arguments()[0];
   request.open.format = line.Get("input_format", request.open.format);
-  if (request.open.format != "auto") {
-    WINDLASS_RETURN_IF_ERROR(FindFormat(request.open.format).status());
-  }
+  WINDLASS_RETURN_IF_ERROR(CheckFormatName(request.open.format));
   request.open.state_dict_key = line.Get("state_dict_key");
   request.has_filter = line.Has("regex");
   WINDLASS_ASSIGN_OR_RETURN(
@@ -104,10 +100,7 @@ absl::StatusOr<Request> ParseRequest(const CommandLine& line) {
   WINDLASS_ASSIGN_OR_RETURN(request.depth, line.GetInt("depth", 3, 0, 100));
   WINDLASS_ASSIGN_OR_RETURN(request.summary, line.GetBool("summary"));
   WINDLASS_ASSIGN_OR_RETURN(request.stats, line.GetBool("stats"));
-  const int cores = std::thread::hardware_concurrency();
-  WINDLASS_ASSIGN_OR_RETURN(
-      request.threads,
-      line.GetInt("threads", std::clamp(cores, 1, 8), 1, 1024));
+  WINDLASS_ASSIGN_OR_RETURN(request.threads, line.GetThreads());
   WINDLASS_ASSIGN_OR_RETURN(
       request.progress,
       line.GetChoice("progress", {"auto", "bar", "plain", "none"}));
@@ -542,14 +535,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<CommandLine> line =
       CommandLine::Parse(argc, argv, kFlags, {{"stats", "summary"}});
   if (!line.ok()) return fail(line.status(), kExitUsage);
-  if (line->Has("help")) {
-    std::printf("%s\n%s", kUsage, FlagsHelp(kFlags).c_str());
-    return kExitDone;
-  }
-  if (line->Has("version")) {
-    std::printf("windlass %s\n", kVersion);
-    return kExitDone;
-  }
+  if (PrintHelpOrVersion(*line, kUsage, kFlags)) return kExitDone;
   const absl::StatusOr<Request> request = ParseRequest(*line);
   if (!request.ok()) return fail(request.status(), kExitUsage);
   const absl::StatusOr<Inspection> inspection =

@@ -16,7 +16,6 @@
 #include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor.h"
-#include "windlass/core/version.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/digests.h"
 #include "windlass/io/storage/storage.h"
@@ -28,6 +27,10 @@ namespace windlass {
 namespace {
 
 constexpr Flag kFlags[] = {{"json", nullptr, "as JSON"}};
+
+constexpr char kUsage[] =
+    "Checks a checkpoint against the digests that convert --checksum wrote.\n\n"
+    "  verify FOLDER\n\n";
 
 absl::StatusOr<std::string> DigestOf(const Tensor& tensor, DigestKind kind) {
   WINDLASS_ASSIGN_OR_RETURN(const auto digest, Digest::Create(kind));
@@ -118,17 +121,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<CommandLine> line =
       CommandLine::Parse(argc, argv, kFlags);
   if (!line.ok()) return fail(line.status(), kExitUsage);
-  if (line->Has("help")) {
-    std::printf(
-        "Checks a checkpoint against the digests that convert --checksum "
-        "wrote.\n\n  verify FOLDER\n\n%s",
-        FlagsHelp(kFlags).c_str());
-    return kExitDone;
-  }
-  if (line->Has("version")) {
-    std::printf("windlass %s\n", kVersion);
-    return kExitDone;
-  }
+  if (PrintHelpOrVersion(*line, kUsage, kFlags)) return kExitDone;
   if (line->arguments().size() != 1) {
     return fail(absl::InvalidArgumentError("expected one folder"), kExitUsage);
   }

@@ -13,22 +13,14 @@
 #include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/without_exceptions.h"
+#include "windlass/io/model_config_file.h"
 #include "windlass/io/storage/storage.h"
 
 namespace windlass {
 namespace {
 
-constexpr int64_t kMaxConfigBytes = 64 << 20;
-
 // As conversions drop them.
 constexpr char kExtraStates[] = ".*_extra_state.*";
-
-absl::StatusOr<ModelConfig> LoadConfig(const Location& location) {
-  WINDLASS_ASSIGN_OR_RETURN(
-      const std::string text,
-      ReadFile(*location.storage, location.path, kMaxConfigBytes));
-  return ModelConfig::Parse(text, location.path);
-}
 
 // The request's, A's, B's; an empty one where there is none.
 absl::StatusOr<ModelConfig> FindConfig(const Checkpoint& a, const Checkpoint& b,
@@ -36,14 +28,14 @@ absl::StatusOr<ModelConfig> FindConfig(const Checkpoint& a, const Checkpoint& b,
   if (!request.config.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(const Location location,
                               ResolveLocation(request.config));
-    return LoadConfig(location);
+    return ReadModelConfig(location);
   }
   for (const Checkpoint* checkpoint : {&a, &b}) {
     const Location location{checkpoint->folder.storage,
-                            SideFilePath(*checkpoint, "config.json")};
+                            SideFilePath(*checkpoint, kConfigName)};
     WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                               location.storage->GetKind(location.path));
-    if (kind != Storage::Kind::kMissing) return LoadConfig(location);
+    if (kind != Storage::Kind::kMissing) return ReadModelConfig(location);
   }
   if (request.adapter != "auto") return ModelConfig();
   return absl::NotFoundError(

@@ -20,6 +20,7 @@
 #include "windlass/core/version.h"
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/in_place.h"
+#include "windlass/io/model_config_file.h"
 #include "windlass/io/parallel.h"
 
 #ifdef __GLIBC__
@@ -29,7 +30,6 @@
 namespace windlass {
 namespace {
 
-constexpr int64_t kMaxConfigBytes = 64 << 20;
 constexpr char kBadRequest[] = "windlass/bad_request";
 
 absl::Status BadRequest(absl::Status status) {
@@ -41,7 +41,7 @@ absl::Status BadRequest(absl::Status status) {
 // was named may do with an empty one.
 absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
                                        const Location& folder) {
-  Location location{folder.storage, JoinPath(folder.path, "config.json")};
+  Location location{folder.storage, JoinPath(folder.path, kConfigName)};
   if (!request.config.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(location, ResolveLocation(request.config));
   }
@@ -49,7 +49,7 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
                             location.storage->GetKind(location.path));
   if (kind == Storage::Kind::kMissing && request.config.empty()) {
     const std::string kept =
-        JoinPath(JoinPath(folder.path, kHfMetadata), "config.json");
+        JoinPath(JoinPath(folder.path, kHfMetadata), kConfigName);
     WINDLASS_ASSIGN_OR_RETURN(kind, folder.storage->GetKind(kept));
     if (kind != Storage::Kind::kMissing) location.path = kept;
   }
@@ -59,10 +59,7 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
         location.path,
         ": no such file; give another config, or an adapter by its name"));
   }
-  WINDLASS_ASSIGN_OR_RETURN(
-      const std::string text,
-      ReadFile(*location.storage, location.path, kMaxConfigBytes));
-  return ModelConfig::Parse(text, location.path);
+  return ReadModelConfig(location);
 }
 
 // An adapter, chosen and built, and what is asked of it.
@@ -400,17 +397,16 @@ absl::Status Conversion::CheckOutput() const {
 // Weights that are no longer packed must not be announced as if they were. What
 // the way back to HF packs again is still announced beside native weights.
 absl::Status Conversion::EditConfig(SaveOptions* options) {
-  constexpr char kName[] = "config.json";
   constexpr char kField[] = "quantization_config";
   if (to_ == Layout::kSame ||
-      !absl::c_linear_search(input_.side_files, kName) ||
+      !absl::c_linear_search(input_.side_files, kConfigName) ||
       HoldsPacked(output_)) {
     return absl::OkStatus();
   }
   WINDLASS_ASSIGN_OR_RETURN(
       const std::string text,
-      ReadFile(*input_.folder.storage, SideFilePath(input_, kName),
-               kMaxConfigBytes));
+      ReadConfigText(
+          {input_.folder.storage, SideFilePath(input_, kConfigName)}));
   std::string edited = WithoutMembers(text, kField);
   if (edited.size() == text.size()) return absl::OkStatus();
   if (to_ == Layout::kNative) {
@@ -418,9 +414,10 @@ absl::Status Conversion::EditConfig(SaveOptions* options) {
     const absl::StatusOr<StateDict> back = Apply(Layout::kHf, output_);
     if (back.ok() && HoldsPacked(*back)) return absl::OkStatus();
   }
-  options->edited.push_back({kName, std::move(edited)});
-  report_.edited.push_back(absl::StrCat(
-      kName, ": without ", kField, ", as no tensor is quantised any more"));
+  options->edited.push_back({kConfigName, std::move(edited)});
+  report_.edited.push_back(
+      absl::StrCat(kConfigName, ": without ", kField,
+                   ", as no tensor is quantised any more"));
   return absl::OkStatus();
 }
 

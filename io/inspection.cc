@@ -14,14 +14,13 @@
 #include "windlass/core/dtype.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/model_config_file.h"
 #include "windlass/io/safetensors/index.h"
 #include "windlass/io/storage/storage.h"
 
 namespace windlass {
 namespace {
 
-constexpr char kConfigName[] = "config.json";
-constexpr int64_t kMaxConfigBytes = 64 << 20;
 constexpr int64_t kMaxIndexBytes = int64_t{1} << 30;
 
 // Which shards hold a tensor's bytes.
@@ -154,14 +153,13 @@ constexpr char kEmbeddings[] = "embed_tokens.weight";
 
 absl::Status ReadConfig(Inspection* inspection) {
   const Location& folder = inspection->checkpoint.folder;
-  const std::string path = SideFilePath(inspection->checkpoint, kConfigName);
+  const Location location{folder.storage,
+                          SideFilePath(inspection->checkpoint, kConfigName)};
   WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
-                            folder.storage->GetKind(path));
+                            folder.storage->GetKind(location.path));
   if (kind == Storage::Kind::kMissing) return absl::OkStatus();
-  WINDLASS_ASSIGN_OR_RETURN(const std::string text,
-                            ReadFile(*folder.storage, path, kMaxConfigBytes));
   WINDLASS_ASSIGN_OR_RETURN(const ModelConfig config,
-                            ModelConfig::Parse(text, path));
+                            ReadModelConfig(location));
   for (const char* field : {"quantization_config", "compression_config"}) {
     if (!config.Has(field)) continue;
     const auto method =

@@ -19,9 +19,6 @@
 namespace windlass {
 namespace {
 
-// As conversions drop them.
-constexpr char kExtraStates[] = ".*_extra_state.*";
-
 // The request's, A's, B's; an empty one where there is none.
 absl::StatusOr<ModelConfig> FindConfig(const Checkpoint& a, const Checkpoint& b,
                                        const CommonLayoutRequest& request) {

@@ -57,7 +57,7 @@ struct ConversionRequest {
   OpenOptions open;
   // The reference's exclude_key_regex: HF names to drop, matched at their
   // start.
-  std::string exclude_key_regex = ".*_extra_state.*";
+  std::string exclude_key_regex = kExtraStates;
   // Wrappers' names that INPUT's tensors have and the model does not.
   WrapperNames wrapper_names;
   // Whether a conversion whose inverse does not give INPUT back is refused.

@@ -20,7 +20,7 @@ absl::StatusOr<std::vector<std::string>> StateDictAdapter::GetHfStateDictKeys(
     const StateDict& state_dict) const {
   ToHfOptions options;
   WINDLASS_ASSIGN_OR_RETURN(options.exclude_key_regex,
-                            NameFilter::Create(".*_extra_state.*"));
+                            NameFilter::Create(kExtraStates));
   WINDLASS_ASSIGN_OR_RETURN(const StateDict hf, ToHf(state_dict, options));
   std::vector<std::string> keys;
   keys.reserve(hf.size());

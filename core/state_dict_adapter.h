@@ -39,6 +39,10 @@ struct DeviceMesh {
 // InvalidArgument for sizes below one and ranks that are not below their size.
 absl::Status CheckMesh(const DeviceMesh& mesh);
 
+// The reference's default exclude_key_regex: what TransformerEngine keeps
+// beside its parameters.
+inline constexpr char kExtraStates[] = ".*_extra_state.*";
+
 struct ToHfOptions {
   // The reference's exclude_key_regex: HF keys that match are dropped.
   NameFilter exclude_key_regex;

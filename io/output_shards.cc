@@ -129,6 +129,19 @@ absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
   return GroupLike(tensors, like);
 }
 
+std::vector<RowRange> CutRows(const Tensor& tensor, int ranks) {
+  const int64_t rows = tensor.rank() == 0 ? 0 : tensor.shape()[0];
+  if (rows == 0) return {RowRange()};
+  const int64_t most = rows / ranks + (rows % ranks != 0 ? 1 : 0);
+  std::vector<RowRange> parts;
+  for (int64_t begin = 0; begin < rows;) {
+    const int64_t end = begin + std::min(most, rows - begin);
+    parts.push_back({begin, end});
+    begin = end;
+  }
+  return parts;
+}
+
 absl::Status CheckKeepsTensorsWhole(const LayOutOptions& options,
                                     absl::string_view format) {
   if (options.num_shards == 0) return absl::OkStatus();

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "windlass/core/state_dict.h"
+#include "windlass/core/tensor.h"
 #include "windlass/io/checkpoint.h"
 #include "windlass/io/transfer/plan.h"
 
@@ -38,6 +39,17 @@ struct OutputShard {
 absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
                                                   const Checkpoint& like,
                                                   int64_t max_bytes);
+
+// Rows [begin, end) of a tensor's dimension 0.
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+
+// The parts that `ranks` files have of a tensor, the first file's first, as
+// torch.chunk cuts dimension 0: all but the last have as many rows, and later
+// files may have none. What has no rows or no dimension is whole: [0, 0).
+std::vector<RowRange> CutRows(const Tensor& tensor, int ranks);
 
 // InvalidArgument where tensors were asked to be cut, which `format` does not.
 absl::Status CheckKeepsTensorsWhole(const LayOutOptions& options,

@@ -14,6 +14,7 @@
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
+#include "windlass/io/output_shards.h"
 #include "windlass/io/pickle/writer.h"
 #include "windlass/io/torch/writer.h"
 
@@ -37,19 +38,15 @@ struct Chunk {
 
 std::string FileName(int rank) { return absl::StrCat("__", rank, "_0.distcp"); }
 
-// Cuts a tensor as torch.chunk does: all parts but the last have one size.
 std::vector<Chunk> Cut(const NamedTensor& named, int ranks) {
   const Shape& shape = named.tensor.shape();
-  const int64_t rows = shape.empty() ? 0 : shape[0];
-  if (rows == 0) {
-    return {{&named, Shape(shape.size(), 0), shape, 0, 0, 0, 0}};
-  }
-  const int64_t most = (rows + ranks - 1) / ranks;
   std::vector<Chunk> chunks;
-  for (int64_t begin = 0; begin < rows; begin += most) {
+  for (const RowRange& rows : CutRows(named.tensor, ranks)) {
     Chunk chunk{&named, Shape(shape.size(), 0), shape, 0, 0, 0, 0};
-    chunk.offsets[0] = begin;
-    chunk.shape[0] = std::min(most, rows - begin);
+    if (rows.begin < rows.end) {
+      chunk.offsets[0] = rows.begin;
+      chunk.shape[0] = rows.end - rows.begin;
+    }
     chunk.index = chunk.rank = static_cast<int>(chunks.size());
     chunks.push_back(std::move(chunk));
   }

@@ -26,6 +26,7 @@
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
 #include "windlass/io/checkpoint.h"
+#include "windlass/io/output_shards.h"
 #include "windlass/io/parallel.h"
 #include "windlass/io/safetensors/file_layout.h"
 #include "windlass/io/safetensors/header.h"
@@ -176,21 +177,40 @@ class Collector {
   std::list<Whole>::iterator last_ = order_.end();  // of the file at hand
 };
 
-// The part of a tensor that rank `rank` of `ranks` has: as torch.chunk cuts
-// dimension 0; what has no dimension is the first one's. Empty for none.
-struct Part {
-  int64_t begin = 0;
-  int64_t end = 0;
-};
+// What a rank's file is made of.
+class RankFile {
+ public:
+  absl::Status Add(const NamedTensor& named, const RowRange& rows) {
+    absl::StatusOr<Tensor> part = named.tensor;
+    Shape offsets(named.tensor.rank(), 0);
+    if (rows.begin < rows.end) {
+      offsets[0] = rows.begin;
+      part = Slice(named.tensor, 0, rows.begin, rows.end);
+    }
+    if (!part.ok()) {
+      return Annotate(part.status(), "tensor \"", named.name, "\"");
+    }
+    info_.emplace_back(named.name, std::move(offsets));
+    parts_.push_back({named.name, *std::move(part)});
+    return absl::OkStatus();
+  }
 
-Part PartOf(const Tensor& tensor, int64_t rank, int64_t ranks) {
-  if (tensor.rank() == 0) return {0, rank == 0 ? 1 : 0};
-  const int64_t rows = tensor.shape()[0];
-  const int64_t each = rows / ranks + (rows % ranks != 0 ? 1 : 0);
-  // A tensor without elements must be somewhere.
-  if (rows == 0) return {0, rank == 0 ? 1 : 0};
-  return {std::min(rows, rank * each), std::min(rows, (rank + 1) * each)};
-}
+  bool empty() const { return parts_.empty(); }
+
+  absl::StatusOr<PlannedFile> Plan(int rank) const {
+    std::vector<const NamedTensor*> parts;
+    for (const NamedTensor& part : parts_) parts.push_back(&part);
+    return LayOut(
+        absl::StrFormat("shard-%05d-model-00001-of-00001.safetensors",
+                        rank + 1),
+        {{kShardingInfo, WriteShardingInfo(info_)}, {"DCP_VERSION", "1.0"}},
+        std::move(parts));
+  }
+
+ private:
+  std::deque<NamedTensor> parts_;
+  ShardingInfo info_;
+};
 
 class DcpSafetensorsFormat : public CheckpointFormat {
  public:
@@ -241,10 +261,16 @@ class DcpSafetensorsFormat : public CheckpointFormat {
     const int ranks = std::max(options.num_shards, 1);
     TransferPlan plan;
     plan.cuts_tensors = ranks > 1;
+    std::vector<RankFile> files(ranks);
+    for (const NamedTensor& named : tensors) {
+      int rank = 0;
+      for (const RowRange& rows : CutRows(named.tensor, ranks)) {
+        WINDLASS_RETURN_IF_ERROR(files[rank++].Add(named, rows));
+      }
+    }
     for (int rank = 0; rank < ranks; ++rank) {
-      WINDLASS_ASSIGN_OR_RETURN(PlannedFile file,
-                                PlanRank(tensors, rank, ranks));
-      if (rank > 0 && file.CountTensors() == 0) break;
+      if (rank > 0 && files[rank].empty()) break;
+      WINDLASS_ASSIGN_OR_RETURN(PlannedFile file, files[rank].Plan(rank));
       plan.files.push_back(std::move(file));
     }
     return plan;
@@ -255,39 +281,6 @@ class DcpSafetensorsFormat : public CheckpointFormat {
     WINDLASS_ASSIGN_OR_RETURN(const std::vector<std::string> names,
                               ListNames(folder));
     return CheckpointFiles{"", RankFiles(names)};
-  }
-
- private:
-  static absl::StatusOr<Tensor> Rows(const NamedTensor& named,
-                                     const Part& part) {
-    absl::StatusOr<Tensor> rows = Slice(named.tensor, 0, part.begin, part.end);
-    if (rows.ok()) return rows;
-    return Annotate(rows.status(), "tensor \"", named.name, "\"");
-  }
-
-  static absl::StatusOr<PlannedFile> PlanRank(const StateDict& tensors,
-                                              int64_t rank, int64_t ranks) {
-    std::deque<NamedTensor> parts;
-    std::vector<const NamedTensor*> pointers;
-    ShardingInfo info;
-    for (const NamedTensor& named : tensors) {
-      const Part part = PartOf(named.tensor, rank, ranks);
-      if (part.begin == part.end) continue;
-      Tensor tensor = named.tensor;
-      Shape offsets(tensor.rank(), 0);
-      if (tensor.rank() > 0 && tensor.shape()[0] > 0) {
-        offsets[0] = part.begin;
-        WINDLASS_ASSIGN_OR_RETURN(tensor, Rows(named, part));
-      }
-      info.emplace_back(named.name, std::move(offsets));
-      parts.push_back({named.name, std::move(tensor)});
-      pointers.push_back(&parts.back());
-    }
-    SafetensorsMetadata metadata = {{kShardingInfo, WriteShardingInfo(info)},
-                                    {"DCP_VERSION", "1.0"}};
-    return LayOut(absl::StrFormat("shard-%05d-model-00001-of-00001.safetensors",
-                                  rank + 1),
-                  std::move(metadata), std::move(pointers));
   }
 };
 

@@ -14,6 +14,7 @@
 #include "windlass/core/json.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/model_config.h"
+#include "windlass/core/quantised_names.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
@@ -141,9 +142,7 @@ bool HoldsPacked(const StateDict& tensors) {
     const DType dtype = named.tensor.dtype();
     if (IsFloat(dtype)) return DTypeBits(dtype) <= 8;
     return dtype != DType::kBool && named.tensor.rank() >= 2 &&
-           (DTypeBits(dtype) <= 8 ||
-            absl::EndsWith(named.name, "weight_packed") ||
-            absl::EndsWith(named.name, "qweight"));
+           (DTypeBits(dtype) <= 8 || IsQuantisedName(named.name));
   });
 }
 
@@ -380,16 +379,11 @@ absl::Status Conversion::CheckOutput() const {
     return absl::OkStatus();
   }
   for (const NamedTensor& named : output_) {
-    for (const absl::string_view ending :
-         {".qweight", ".qzeros", ".g_idx", ".absmax", ".quant_map",
-          ".weight_packed", ".quant_state.bitsandbytes__nf4",
-          ".quant_state.bitsandbytes__fp4"}) {
-      if (!absl::EndsWith(named.name, ending)) continue;
-      return absl::InvalidArgumentError(absl::StrCat(
-          "tensor \"", named.name,
-          "\": found a quantised layout that this adapter does not know, "
-          "expected weights"));
-    }
+    if (!IsQuantisedName(named.name)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tensor \"", named.name,
+        "\": found a quantised layout that this adapter does not know, "
+        "expected weights"));
   }
   return absl::OkStatus();
 }

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "windlass/core/layout_stage.h"
 #include "windlass/core/name_pattern.h"
+#include "windlass/core/quantised_names.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
 
@@ -62,6 +63,13 @@ struct CompiledRow {
 
   // HF tensors that are needed for each element.
   int parts() const { return row.hf.size() - row.companions; }
+  // Whether a name ends as that of a companion.
+  bool MayBeCompanion(absl::string_view name) const {
+    return std::any_of(names.left.end() - row.companions, names.left.end(),
+                       [name](const NamePattern& companion) {
+                         return absl::EndsWith(name, companion.tail());
+                       });
+  }
   std::string Said() const {
     return absl::StrCat(" (row ", row.ToString(), ")");
   }
@@ -85,6 +93,12 @@ absl::string_view LastSegments(absl::string_view name, int count) {
   return name.substr(begin + 1);
 }
 
+// How many segments all matches of a pattern end with alike.
+int KnownSegments(const NamePattern& pattern) {
+  const absl::string_view tail = pattern.tail();
+  return absl::c_count(tail, '.') + (tail == pattern.text() ? 1 : 0);
+}
+
 // All patterns of one layout, by the last segments of the names that match.
 class Names {
  public:
@@ -96,8 +110,7 @@ class Names {
   void Index() {
     for (const Candidate& candidate : candidates_) {
       const absl::string_view tail = candidate.pattern->tail();
-      const bool whole = tail == candidate.pattern->text();
-      const int known = absl::c_count(tail, '.') + (whole ? 1 : 0);
+      const int known = KnownSegments(*candidate.pattern);
       if (known >= 2) by_two_[LastSegments(tail, 2)];
       if (known >= 1) by_one_[LastSegments(tail, 1)];
     }
@@ -106,12 +119,9 @@ class Names {
     const auto may_match = [this](absl::string_view ending, int segments) {
       std::vector<const Candidate*> list;
       for (const Candidate& candidate : candidates_) {
-        const absl::string_view tail = candidate.pattern->tail();
-        const bool whole = tail == candidate.pattern->text();
-        const int known =
-            std::min<int>(absl::c_count(tail, '.') + (whole ? 1 : 0), segments);
-        if (known == 0 ||
-            LastSegments(tail, known) == LastSegments(ending, known)) {
+        const int known = std::min(KnownSegments(*candidate.pattern), segments);
+        if (known == 0 || LastSegments(candidate.pattern->tail(), known) ==
+                              LastSegments(ending, known)) {
           list.push_back(&candidate);
         }
       }
@@ -523,30 +533,8 @@ std::string CompiledTable::NativeName(std::string hf,
 
 // What is not taken by any row and yet is of an expert, by its name.
 absl::string_view DescribeUnknown(absl::string_view name) {
-  struct Ending {
-    const char* ending;
-    const char* said;
-  };
-  static constexpr Ending kEndings[] = {
-      {".qzeros", "a tensor of AWQ or GPTQ"},
-      {".qweight", "a tensor of AWQ or GPTQ"},
-      {".scales", "a tensor of AWQ or GPTQ"},
-      {".g_idx", "a tensor of GPTQ"},
-      {".absmax", "a tensor of bitsandbytes"},
-      {".quant_map", "a tensor of bitsandbytes"},
-      {".quant_state.bitsandbytes__nf4", "a tensor of bitsandbytes"},
-      {".quant_state.bitsandbytes__fp4", "a tensor of bitsandbytes"},
-      {"_packed", "packed weights"},
-      {"_blocks", "packed weights"},
-      {"_scale", "a scale"},
-      {"_scales", "scales"},
-      {"_scale_inv", "a scale"},
-      {"_shape", "a shape of packed weights"},
-  };
-  for (const Ending& ending : kEndings) {
-    if (absl::EndsWith(name, ending.ending)) return ending.said;
-  }
-  return "a name that no row has";
+  const absl::string_view quantised = DescribeQuantisedName(name);
+  return quantised.empty() ? "a name that no row has" : quantised;
 }
 
 // "model.layers.3." of "model.layers.3.mlp.gate.weight"; empty where there is
@@ -699,10 +687,7 @@ class TableSink : public LayoutSink {
 bool HasPacked(const StateDict& input, const CompiledRow& row) {
   return absl::c_any_of(input, [&row](const NamedTensor& named) {
     return DTypeBits(named.tensor.dtype()) <= 8 ||
-           absl::c_any_of(row.names.left, [&](const NamePattern& pattern) {
-             return &pattern != &row.names.left[0] &&
-                    absl::EndsWith(named.name, pattern.tail());
-           });
+           row.MayBeCompanion(named.name);
   });
 }
 
@@ -837,10 +822,7 @@ bool TableSink::HasCompanions(const CompiledRow& row) {
   if (!has.has_value()) {
     // One look at all names spares one for each tensor.
     has = absl::c_any_of(*run_.input, [&row](const NamedTensor& named) {
-      return std::any_of(row.names.left.begin() + 1, row.names.left.end(),
-                         [&named](const NamePattern& companion) {
-                           return absl::EndsWith(named.name, companion.tail());
-                         });
+      return row.MayBeCompanion(named.name);
     });
   }
   return *has;
@@ -1210,10 +1192,8 @@ void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
 }
 
 // Whether the layer is of those that mixtures are among: an encoder's layers
-// have numbers, too, and those for predicting more tokens (MTP) may have their
-// own.
+// have numbers, too.
 bool TableSink::MayHaveRouter(const std::string& layer) const {
-  if (HasSegment(layer, "mtp")) return false;
   if (table_.router() == nullptr) return true;
   NameCaptures captures;
   return table_.router()->Match(
@@ -1227,7 +1207,8 @@ absl::Status TableSink::CheckLayers() const {
   for (const auto& [name, layer] : layers_) {
     if (layer.experts || !layer.weights) continue;
     const bool sparse = experts->sparse != nullptr &&
-                        experts->sparse(layer.number) && MayHaveRouter(name);
+                        experts->sparse(name, layer.number) &&
+                        MayHaveRouter(name);
     if (!layer.router && !sparse) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         "layer \"", prefix_.value_or(""), name, "\": found ",

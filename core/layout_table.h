@@ -128,7 +128,8 @@ class LayoutTable {
   // called so and that `sparse` says to be a mixture, has experts.
   struct Experts {
     std::string router;
-    std::function<bool(int64_t layer)> sparse;
+    // `layer` is what its names start with, "model.layers.3.".
+    std::function<bool(absl::string_view layer, int64_t number)> sparse;
   };
   LayoutTable& ClosedExperts(Experts experts);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -33,6 +34,11 @@ LayoutDim Doubled(const LayoutDim& dim) {
   if (dim.size < 0) return {absl::StrCat("2", dim.name), -1, ""};
   return {absl::StrCat("2", dim.name), std::min(dim.size, INT64_MAX / 2) * 2,
           dim.origin};
+}
+
+// -1 is any extent.
+bool Fits(int64_t extent, int64_t expected) {
+  return expected < 0 || extent == expected;
 }
 
 bool Gated(const ExpertNames& names) { return !names.gate.empty(); }
@@ -124,10 +130,6 @@ class FusedOrientation {
   }
 
  private:
-  static bool Fits(int64_t extent, int64_t expected) {
-    return expected < 0 || extent == expected;
-  }
-
   int64_t hidden_;
   int64_t intermediate_;
   int64_t inner_;
@@ -352,15 +354,22 @@ class PeftLayout {
   }
 
  private:
-  static bool Fits(int64_t extent, int64_t expected) {
-    return expected < 0 || extent == expected;
-  }
-
   int64_t hidden_;
   int64_t intermediate_;
   int64_t inner_;
   std::optional<std::string> wanted_;
 };
+
+// Layers for predicting more tokens (MTP) have numbers of their own, of which
+// config.json does not speak.
+std::function<bool(absl::string_view, int64_t)> SparseLayers(
+    const MoeOptions& moe) {
+  if (moe.sparse == nullptr) return nullptr;
+  return [sparse = moe.sparse](absl::string_view layer, int64_t number) {
+    return !absl::StartsWith(layer, "mtp.") &&
+           !absl::StrContains(layer, ".mtp.") && sparse(number);
+  };
+}
 
 }  // namespace
 
@@ -376,7 +385,7 @@ LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names,
       .OneOf(std::move(choice), {{"per_expert", PerExpert(moe, names)},
                                  {"fused", FusedForms(moe, names)}})
       .Together()
-      .ClosedExperts({names.router, moe.sparse});
+      .ClosedExperts({names.router, SparseLayers(moe)});
   return table;
 }
 

@@ -222,15 +222,6 @@ absl::Status CheckFormats(const ConversionRequest& request) {
   return BadRequest(FindFormat(request.save.format).status());
 }
 
-StateDict Copy(const StateDict& tensors) {
-  StateDict copy;
-  copy.Reserve(tensors.size());
-  for (const NamedTensor& named : tensors) {
-    copy.Insert(named.name, named.tensor).IgnoreError();  // no name twice
-  }
-  return copy;
-}
-
 std::vector<ReportedFile> ListFiles(const TransferPlan& plan) {
   std::vector<ReportedFile> files;
   for (const PlannedFile& file : plan.files) {
@@ -318,14 +309,14 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
     if (request.check) WINDLASS_RETURN_IF_ERROR(conversion.Check());
     if (in_place) {
       WINDLASS_ASSIGN_OR_RETURN(conversion.in_place_,
-                                PlanInPlace(conversion.output_, input));
+                                PlanInPlace(conversion.output(), input));
       return conversion;
     }
     SaveOptions save = request.save;
     WINDLASS_RETURN_IF_ERROR(conversion.EditConfig(&save));
     WINDLASS_ASSIGN_OR_RETURN(
         conversion.save_,
-        PlanSave(conversion.output_, input, request.output, save));
+        PlanSave(conversion.output(), input, request.output, save));
     if (conversion.save_->is_file) {
       report.edited.clear();
       report.left_behind.insert(report.left_behind.end(),
@@ -354,13 +345,15 @@ absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
   }
   // Names of native models were never published.
   if (to_ == Layout::kNative) input_.published = Published();
-  WINDLASS_ASSIGN_OR_RETURN(output_, Apply(to_, tensors()));
+  if (to_ != Layout::kSame) {
+    WINDLASS_ASSIGN_OR_RETURN(made_, Apply(to_, tensors()));
+  }
   WINDLASS_RETURN_IF_ERROR(CheckOutput());
   if (!input_.published.dtypes.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(
-        output_, CastAsPublished(output_, input_.published.dtypes));
+        made_, CastAsPublished(output(), input_.published.dtypes));
   }
-  report_.summary = Summarize(input_.tensors, output_);
+  report_.summary = Summarize(input_.tensors, output());
   return absl::OkStatus();
 }
 
@@ -368,7 +361,7 @@ absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
 // that would be no native model, and a model of which nothing is left was in
 // the other layout already.
 absl::Status Conversion::CheckOutput() const {
-  if (output_.empty() && !input_.tensors.empty()) {
+  if (output().empty() && !input_.tensors.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("nothing is left of ", input_.tensors.size(),
                      " tensors, expected a model in the ",
@@ -378,7 +371,7 @@ absl::Status Conversion::CheckOutput() const {
       adapter_->stages()->empty()) {
     return absl::OkStatus();
   }
-  for (const NamedTensor& named : output_) {
+  for (const NamedTensor& named : output()) {
     if (!IsQuantisedName(named.name)) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         "tensor \"", named.name,
@@ -394,7 +387,7 @@ absl::Status Conversion::EditConfig(SaveOptions* options) {
   constexpr char kField[] = "quantization_config";
   if (to_ == Layout::kSame ||
       !absl::c_linear_search(input_.side_files, kConfigName) ||
-      HoldsPacked(output_)) {
+      HoldsPacked(output())) {
     return absl::OkStatus();
   }
   WINDLASS_ASSIGN_OR_RETURN(
@@ -405,7 +398,7 @@ absl::Status Conversion::EditConfig(SaveOptions* options) {
   if (edited.size() == text.size()) return absl::OkStatus();
   if (to_ == Layout::kNative) {
     // A rank's share may have no way back.
-    const absl::StatusOr<StateDict> back = Apply(Layout::kHf, output_);
+    const absl::StatusOr<StateDict>& back = WayBack();
     if (back.ok() && HoldsPacked(*back)) return absl::OkStatus();
   }
   options->edited.push_back({kConfigName, std::move(edited)});
@@ -417,27 +410,27 @@ absl::Status Conversion::EditConfig(SaveOptions* options) {
 
 absl::StatusOr<StateDict> Conversion::Apply(Layout to,
                                             const StateDict& tensors) const {
-  switch (to) {
-    case Layout::kNative:
-      return adapter_->FromHf(tensors, FromHfOptions{hf_options_.device_mesh});
-    case Layout::kHf:
-      return adapter_->ToHf(tensors, hf_options_);
-    case Layout::kSame:
-      break;
-  }
-  return Copy(tensors);
+  return to == Layout::kHf
+             ? adapter_->ToHf(tensors, hf_options_)
+             : adapter_->FromHf(tensors,
+                                FromHfOptions{hf_options_.device_mesh});
 }
 
-absl::StatusOr<std::vector<Loss>> Conversion::Losses() const {
-  if (to_ == Layout::kSame) return std::vector<Loss>();
+const absl::StatusOr<StateDict>& Conversion::WayBack() {
+  if (back_.has_value()) return *back_;
+  if (to_ == Layout::kHf)
+    return back_.emplace(Apply(Layout::kNative, output()));
   // Names are excluded on a way to HF that is asked for, not on the way back.
   ToHfOptions options = hf_options_;
   options.exclude_key_regex = NameFilter();
-  const absl::StatusOr<StateDict> back = to_ == Layout::kHf
-                                             ? Apply(Layout::kNative, output_)
-                                             : adapter_->ToHf(output_, options);
+  return back_.emplace(adapter_->ToHf(output(), options));
+}
+
+absl::StatusOr<std::vector<Loss>> Conversion::Losses() {
+  if (to_ == Layout::kSame) return std::vector<Loss>();
+  const absl::StatusOr<StateDict>& back = WayBack();
   if (!back.ok()) return Annotate(back.status(), "on the way back");
-  return FindLosses(tensors(), output_, report_.summary, *back);
+  return FindLosses(tensors(), output(), report_.summary, *back);
 }
 
 absl::Status Conversion::Check() {
@@ -468,6 +461,7 @@ absl::Status Conversion::Run(const TransferOptions& options) {
     } else {
       report_.losses = {Loss{std::string(losses.status().message()), 0, {}}};
     }
+    back_.reset();
     return absl::OkStatus();
   });
 }

@@ -134,7 +134,7 @@ class Conversion {
 
   absl::Status Write(const TransferOptions& options) const;
   // Of the output, that which the inverse does not give back.
-  absl::StatusOr<std::vector<Loss>> Losses() const;
+  absl::StatusOr<std::vector<Loss>> Losses();
   absl::Status MakeOutput(const WrapperNames& wrapper_names);
   absl::Status Check();
   absl::Status CheckOutput() const;
@@ -144,7 +144,13 @@ class Conversion {
   const StateDict& tensors() const {
     return unwrapped_.empty() ? input_.tensors : unwrapped_;
   }
+  const StateDict& output() const {
+    return made_.has_value() ? *made_ : tensors();
+  }
+  // By the adapter, to one layout or the other.
   absl::StatusOr<StateDict> Apply(Layout to, const StateDict& tensors) const;
+  // What the inverse makes of the output; computed once.
+  const absl::StatusOr<StateDict>& WayBack();
 
   std::unique_ptr<FolderLock> lock_;
   std::string tag_;
@@ -153,7 +159,9 @@ class Conversion {
   ToHfOptions hf_options_;
   Checkpoint input_;
   StateDict unwrapped_;  // empty where no name has a wrapper's
-  StateDict output_;
+  // What became of them; not set where they stay as they are.
+  std::optional<StateDict> made_;
+  std::optional<absl::StatusOr<StateDict>> back_;  // WayBack's, once computed
   std::optional<SavePlan> save_;
   std::optional<InPlacePlan> in_place_;
   ConversionReport report_;

@@ -346,7 +346,11 @@ absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
   // Names of native models were never published.
   if (to_ == Layout::kNative) input_.published = Published();
   if (to_ != Layout::kSame) {
-    WINDLASS_ASSIGN_OR_RETURN(made_, Apply(to_, tensors()));
+    absl::StatusOr<StateDict> made = Apply(to_, tensors());
+    if (!made.ok() && report_.unwrapped > 0) {
+      return Annotate(made.status(), "names being stripped of wrappers");
+    }
+    WINDLASS_ASSIGN_OR_RETURN(made_, std::move(made));
   }
   WINDLASS_RETURN_IF_ERROR(CheckOutput());
   if (!input_.published.dtypes.empty()) {

@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
 #include "windlass/core/layout_stage.h"
 #include "windlass/core/name_pattern.h"
 #include "windlass/core/quantised_names.h"
@@ -273,6 +274,8 @@ class CompiledTable : public LayoutStage::Impl {
   const LayoutTable* table() const override { return &table_; }
   const std::vector<CompiledRow>& rows() const { return rows_; }
   const Names& names(bool to_hf) const { return to_hf ? native_ : hf_; }
+  // Whether no choice has the rows in unlike forms.
+  static bool OfOneForm(const Row& a, const Row& b);
   // Whether one row alone is at the end.
   bool only_at_end() const {
     return absl::c_count_if(rows_, [](const CompiledRow& row) {
@@ -289,7 +292,7 @@ class CompiledTable : public LayoutStage::Impl {
   static absl::Status CheckOps(const CompiledRow& row);
   static absl::Status CheckCaptures(const CompiledRow& row);
   absl::Status CheckOverlaps() const;
-  bool Together(const Row& a, const Row& b, bool hf) const;
+  bool MayMeet(const Row& a, const Row& b, bool hf) const;
 
   LayoutTable table_;
   std::vector<CompiledRow> rows_;
@@ -460,8 +463,17 @@ absl::Status CompiledTable::CheckCaptures(const CompiledRow& row) {
   return absl::OkStatus();
 }
 
+bool CompiledTable::OfOneForm(const Row& a, const Row& b) {
+  for (const auto& [choice, form] : a.forms) {
+    for (const auto& [other, other_form] : b.forms) {
+      if (choice == other && form != other_form) return false;
+    }
+  }
+  return true;
+}
+
 // Whether both rows may be at work at once.
-bool CompiledTable::Together(const Row& a, const Row& b, bool hf) const {
+bool CompiledTable::MayMeet(const Row& a, const Row& b, bool hf) const {
   if (a.tier != b.tier) return false;
   for (const auto& [choice, form] : a.forms) {
     for (const auto& [other, other_form] : b.forms) {
@@ -490,7 +502,7 @@ absl::Status CompiledTable::CheckOverlaps() const {
     }
     for (size_t i = 0; i < names.size(); ++i) {
       for (size_t j = i + 1; j < names.size(); ++j) {
-        if (!Together(names[i].row->row, names[j].row->row, hf) ||
+        if (!MayMeet(names[i].row->row, names[j].row->row, hf) ||
             !NamePattern::Overlap(*names[i].pattern, *names[j].pattern)) {
           continue;
         }
@@ -629,8 +641,15 @@ class TableSink : public LayoutSink {
   int BlockOf(const CompiledRow& row, const NameCaptures& captures);
   absl::Status CheckSets() const;
   absl::Status Twice(const Group& group, const Part& part) const;
+  std::string PartName(const Group& group, int64_t number, int part) const;
+  int64_t Missing(const Group& group, std::vector<std::string>* names,
+                  std::string* beside) const;
   absl::Status Incomplete() const;
-  void ObserveLayer(absl::string_view name, bool experts, bool lora);
+  // The layer that the name is of; null where it is of none.
+  struct Layer;
+  Layer* ObserveLayer(absl::string_view name, bool experts, bool lora);
+  absl::Status CheckOneForm(const CompiledRow& row, const NamedTensor& origin,
+                            Layer* layer) const;
   bool MayHaveRouter(const std::string& layer) const;
   absl::Status CheckLayers() const;
 
@@ -677,6 +696,9 @@ class TableSink : public LayoutSink {
     bool experts = false;
     bool weights = false;
     std::string example;
+    // The first of its experts' tensors, and the first of their LoRA.
+    std::array<const CompiledRow*, 2> rows = {};
+    std::array<const NamedTensor*, 2> origins = {};
   };
   std::map<std::string, Layer, std::less<>> layers_;
   std::string last_layer_;
@@ -786,7 +808,10 @@ absl::Status TableSink::Synthesize(const LayoutItem& item) {
 absl::Status TableSink::PushHf(const Found& found, LayoutItem& item) {
   const CompiledRow& row = *found.row;
   if (table_.table()->experts().has_value()) {
-    ObserveLayer(item.name, row.is_expert, row.is_lora);
+    Layer* layer = ObserveLayer(item.name, row.is_expert, row.is_lora);
+    if (layer != nullptr && row.is_expert) {
+      WINDLASS_RETURN_IF_ERROR(CheckOneForm(row, *item.origin, layer));
+    }
   }
   if (row.row.companions > 0) return PushDecoded(found, item);
   if (row.parts() > 1 || row.over >= 0) return PushPart(found, item);
@@ -1132,39 +1157,62 @@ absl::Status TableSink::Twice(const Group& group, const Part& part) const {
                    "\" are one and the same", row.Said()));
 }
 
+// What the part of a group is called here.
+std::string TableSink::PartName(const Group& group, int64_t number,
+                                int part) const {
+  const CompiledRow& row = *group.row;
+  NameCaptures captures = group.captures;
+  const std::string text = absl::StrCat(number);
+  if (row.over >= 0) captures.values[row.over] = {text, number};
+  std::string name;
+  (run_.to_hf ? row.names.right : row.names.left)[part].AppendName(captures,
+                                                                   &name);
+  return name;
+}
+
+// Up to five names of the group's that are missing, and how many there are.
+int64_t TableSink::Missing(const Group& group, std::vector<std::string>* names,
+                           std::string* beside) const {
+  const CompiledRow& row = *group.row;
+  const Part& known = group.parts.front();
+  // What stages before this one took off the names.
+  absl::string_view lead = known.origin->name;
+  if (!absl::ConsumeSuffix(&lead, PartName(group, known.number, known.part))) {
+    if (beside->empty()) *beside = absl::StrCat(" beside \"", lead, "\"");
+    lead = "";
+  }
+  absl::flat_hash_set<std::pair<int64_t, int>> there;
+  for (const Part& part : group.parts) there.emplace(part.number, part.part);
+  const int parts = (run_.to_hf ? row.names.right : row.names.left).size();
+  int64_t begin = 0, end = 1;
+  if (row.over >= 0) std::tie(begin, end) = ShareOf(row);
+  for (int64_t e = begin; e < end && names->size() < 5; ++e) {
+    for (int i = 0; i < parts && names->size() < 5; ++i) {
+      if (there.contains({e, i})) continue;
+      names->push_back(absl::StrCat("\"", lead, PartName(group, e, i), "\""));
+    }
+  }
+  // Enough to say "many", whatever the config says.
+  constexpr int64_t kMany = int64_t{1} << 40;
+  return std::min(end - begin, kMany) * parts - there.size();
+}
+
 absl::Status TableSink::Incomplete() const {
   std::vector<std::string> missing;
-  int64_t count = 0;
+  // A tensor that is there, where the names here are not the input's.
+  std::string beside;
+  int64_t more = 0;
   const CompiledRow* first = nullptr;
   for (const Group* group : order_) {
     if (group->done) continue;
-    const CompiledRow& row = *group->row;
-    if (first == nullptr) first = &row;
-    absl::flat_hash_set<std::pair<int64_t, int>> there;
-    for (const Part& part : group->parts) there.emplace(part.number, part.part);
-    const auto& patterns = run_.to_hf ? row.names.right : row.names.left;
-    int64_t begin = 0, end = 1;
-    if (row.over >= 0) std::tie(begin, end) = ShareOf(row);
-    // Enough to say "many", whatever the config says.
-    constexpr int64_t kMany = int64_t{1} << 40;
-    count += std::min(end - begin, kMany) * patterns.size() - there.size();
-    NameCaptures captures = group->captures;
-    for (int64_t e = begin; e < end && missing.size() < 5; ++e) {
-      for (size_t i = 0; i < patterns.size() && missing.size() < 5; ++i) {
-        if (there.contains({e, static_cast<int>(i)})) continue;
-        const std::string text = absl::StrCat(e);
-        if (row.over >= 0) captures.values[row.over] = {text, e};
-        std::string name;
-        patterns[i].AppendName(captures, &name);
-        missing.push_back(absl::StrCat("\"", prefix_.value_or(""), name, "\""));
-      }
-    }
+    if (first == nullptr) first = group->row;
+    more += Missing(*group, &missing, &beside);
   }
   if (missing.empty()) return absl::OkStatus();
-  const int64_t more = count - missing.size();
+  more -= missing.size();
   return absl::InvalidArgumentError(absl::StrCat(
       "tensors are missing: found no ", absl::StrJoin(missing, ", "),
-      more > 0 ? absl::StrCat(" and ", more, " more") : "",
+      more > 0 ? absl::StrCat(" and ", more, " more") : "", beside,
       first->count.has_value()
           ? absl::StrCat(", expected ", first->count->size, " experts (",
                          first->count->origin, ")")
@@ -1172,11 +1220,12 @@ absl::Status TableSink::Incomplete() const {
       first->Said()));
 }
 
-void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
+TableSink::Layer* TableSink::ObserveLayer(absl::string_view name, bool experts,
+                                          bool lora) {
   if (layer_ == nullptr || !absl::StartsWith(name, last_layer_)) {
     int64_t number = 0;
     const absl::string_view layer = LayerOf(name, &number);
-    if (layer.empty()) return;
+    if (layer.empty()) return nullptr;
     last_layer_ = std::string(layer);
     layer_ = &layers_[last_layer_];
     layer_->number = number;
@@ -1189,6 +1238,25 @@ void TableSink::ObserveLayer(absl::string_view name, bool experts, bool lora) {
     layer_->router = true;
     layer_->example = std::string(name);
   }
+  return layer_;
+}
+
+// A layer's experts lie there in one form, or it is half of two models.
+absl::Status TableSink::CheckOneForm(const CompiledRow& row,
+                                     const NamedTensor& origin,
+                                     Layer* layer) const {
+  const CompiledRow*& first = layer->rows[row.is_lora];
+  if (first == nullptr) {
+    first = &row;
+    layer->origins[row.is_lora] = &origin;
+  }
+  if (!CompiledTable::OfOneForm(first->row, row.row)) {
+    return absl::AlreadyExistsError(absl::StrCat(
+        "tensors \"", layer->origins[row.is_lora]->name, "\" and \"",
+        origin.name, "\": found two forms of experts in one layer, expected ",
+        "one (rows ", first->row.ToString(), " and ", row.row.ToString(), ")"));
+  }
+  return absl::OkStatus();
 }
 
 // Whether the layer is of those that mixtures are among: an encoder's layers

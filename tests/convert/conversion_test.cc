@@ -248,6 +248,23 @@ TEST_F(ConversionTest, StripsWrappersAndCountsThem) {
   EXPECT_EQ(kept.unwrapped, 0);
 }
 
+TEST_F(ConversionTest, SaysThatTheNamesInAnErrorAreStripped) {
+  const std::string folder = folder_ + "/wrapped";
+  std::mt19937 random(1);
+  std::vector<StateDict> shards(1);
+  ASSERT_OK(shards[0].Insert(
+      "_orig_mod.model.layers.0.mlp.experts.0.gate_proj.weight",
+      RandomTensor(DType::kBF16, {2, 4}, &random)));
+  WriteTestCheckpoint(folder, shards,
+                      R"({"architectures": ["Qwen3MoeForCausalLM"],
+                      "num_experts": 1, "moe_intermediate_size": 2})");
+  request_.input = folder;
+  EXPECT_THAT(Convert(request_),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("stripped of wrappers"),
+                             HasSubstr("experts.0.up_proj"))));
+}
+
 // A DeepSeek-V3 of one dense layer, in FP8, whose config announces it.
 TEST_F(ConversionTest, AnnouncesNoQuantisationThatIsGone) {
   const std::string folder = folder_ + "/fp8";

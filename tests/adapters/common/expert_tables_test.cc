@@ -362,7 +362,20 @@ TEST_F(ExpertsTest, ReadsBothLayoutsLayerByLayerAndWritesTheOneAskedFor) {
   Add(&twice, "model.layers.0.mlp.experts.gate_up_proj", {3, 8, 6});
   EXPECT_THAT(adapter_->FromHf(twice, {}),
               StatusIs(kExists, AllOf(HasSubstr("gate_up_proj"),
-                                      HasSubstr(Name(2, "up_proj")))));
+                                      HasSubstr(Name(0, "gate_proj")))));
+}
+
+TEST_F(ExpertsTest, RefusesALayerOfWhichHalfIsFused) {
+  StateDict half;
+  for (const auto& [name, tensor] : Layer()) {
+    if (!absl::StrContains(name, "down_proj")) continue;
+    ASSERT_OK(half.Insert(name, tensor));
+  }
+  Add(&half, "model.layers.0.mlp.experts.gate_up_proj", {3, 8, 6});
+  EXPECT_THAT(adapter_->FromHf(half, {}),
+              StatusIs(kExists, AllOf(HasSubstr("gate_up_proj"),
+                                      HasSubstr(Name(0, "down_proj")),
+                                      HasSubstr("two forms"))));
 }
 
 TEST_F(ExpertsTest, SplitRefusesWhatTheConfigDoesNotExplain) {

@@ -203,6 +203,14 @@ TEST_F(KimiLinearTest, K3ReadsTheSizeOfItsExperts) {
                AllOf(HasSubstr(down), HasSubstr("routed_expert_hidden_size"))));
 }
 
+TEST_F(KimiLinearTest, K3NamesWhatIsMissingAsTheInputWould) {
+  const std::string expert =
+      "language_model.model.layers.0.block_sparse_moe.experts.0.";
+  EXPECT_THAT(Make("kimi_k3")->FromHf(
+                  Dict({expert + "w1.weight"}, DType::kBF16, {32, 8}), {}),
+              StatusIs(kInvalid, HasSubstr("\"" + expert + "w3.weight\"")));
+}
+
 TEST_F(KimiLinearTest, K3MissesEitherHalfOfAPackedWeight) {
   const auto adapter = Make("kimi_k3");
   const std::string expert =

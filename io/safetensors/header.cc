@@ -15,7 +15,7 @@
 #include "windlass/core/json.h"
 #include "windlass/core/leading_bytes.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/io/safetensors/json_reader.h"
+#include "windlass/core/json_reader.h"
 
 namespace windlass {
 namespace {

@@ -7,7 +7,7 @@
 #include "absl/strings/match.h"
 #include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/io/safetensors/json_reader.h"
+#include "windlass/core/json_reader.h"
 #include "windlass/io/storage/storage.h"
 
 namespace windlass {

@@ -7,7 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/io/safetensors/json_reader.h"
+#include "windlass/core/json_reader.h"
 
 namespace windlass {
 namespace {

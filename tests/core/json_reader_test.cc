@@ -1,4 +1,4 @@
-#include "windlass/io/safetensors/json_reader.h"
+#include "windlass/core/json_reader.h"
 
 #include <random>
 #include <string>

@@ -1,4 +1,4 @@
-#include "windlass/io/safetensors/json_reader.h"
+#include "windlass/core/json_reader.h"
 
 #include <limits>
 #include <string>
@@ -69,7 +69,8 @@ absl::StatusOr<int64_t> JsonValue::WholeNumber() {
 }
 
 absl::Status JsonValue::VisitMembers(simdjson::ondemand::object object,
-                                     int depth, MemberVisitor visit) {
+                                     const char* document, int depth,
+                                     MemberVisitor visit) {
   if (depth > kMaxDepth) return NotJson("it nests more than 128 levels deep");
   for (auto member : object) {
     simdjson::ondemand::field field;
@@ -77,7 +78,7 @@ absl::Status JsonValue::VisitMembers(simdjson::ondemand::object object,
     if (auto error = std::move(member).get(field)) return NotJson(error);
     if (auto error = field.unescaped_key().get(name)) return NotJson(error);
     WINDLASS_RETURN_IF_ERROR(
-        visit(ToAbsl(name), JsonValue(field.value(), depth)));
+        visit(ToAbsl(name), JsonValue(field.value(), document, depth)));
   }
   return absl::OkStatus();
 }
@@ -87,7 +88,7 @@ absl::Status JsonValue::ForEachMember(MemberVisitor visit) {
   const simdjson::error_code error = value_.get_object().get(object);
   if (error == simdjson::INCORRECT_TYPE) return Unexpected("an object");
   if (error) return NotJson(error);
-  return VisitMembers(object, depth_ + 1, visit);
+  return VisitMembers(object, document_, depth_ + 1, visit);
 }
 
 absl::Status JsonValue::ForEachElement(ElementVisitor visit) {
@@ -99,7 +100,7 @@ absl::Status JsonValue::ForEachElement(ElementVisitor visit) {
   for (auto element : array) {
     simdjson::ondemand::value value;
     if (auto error = std::move(element).get(value)) return NotJson(error);
-    WINDLASS_RETURN_IF_ERROR(visit(JsonValue(value, depth_ + 1)));
+    WINDLASS_RETURN_IF_ERROR(visit(JsonValue(value, document_, depth_ + 1)));
   }
   return absl::OkStatus();
 }
@@ -158,6 +159,12 @@ bool JsonValue::IsNull() {
          Token(value_) == "null";
 }
 
+char JsonValue::First() { return value_.raw_json_token().front(); }
+
+int64_t JsonValue::Offset() {
+  return value_.raw_json_token().data() - document_;
+}
+
 absl::Status ReadJsonObject(absl::string_view text,
                             JsonValue::MemberVisitor visit) {
   // Some versions of simdjson read over a byte order mark.
@@ -174,7 +181,8 @@ absl::Status ReadJsonObject(absl::string_view text,
     return absl::InvalidArgumentError("expected an object");
   }
   if (error) return NotJson(error);
-  WINDLASS_RETURN_IF_ERROR(JsonValue::VisitMembers(object, 1, visit));
+  WINDLASS_RETURN_IF_ERROR(
+      JsonValue::VisitMembers(object, padded.data(), 1, visit));
   const bool at_end =
       document.current_location().error() == simdjson::OUT_OF_BOUNDS;
   return at_end ? absl::OkStatus() : NotJson("text follows the object");

@@ -1,6 +1,7 @@
 // JSON of many megabytes, read in one pass and kept nowhere: headers and
 // indexes. The one door to simdjson; small documents, and those that are built,
-// go through core/json.h.
+// go through json.h, and those whose author wants to know where a mistake is
+// through located_json.h.
 //
 //   absl::Status s = ReadJsonObject(
 //       text, [&](absl::string_view name, JsonValue value) {
@@ -8,8 +9,8 @@
 //         ...
 //       });
 
-#ifndef WINDLASS_IO_SAFETENSORS_JSON_READER_H_
-#define WINDLASS_IO_SAFETENSORS_JSON_READER_H_
+#ifndef WINDLASS_CORE_JSON_READER_H_
+#define WINDLASS_CORE_JSON_READER_H_
 
 #include <cstdint>
 
@@ -51,6 +52,13 @@ class JsonValue {
   // Whether it is the word null; the value can still be read.
   bool IsNull();
 
+  // How it starts in the document: '{', '[', '"', or the first character of a
+  // number or word. The value can still be read.
+  char First();
+
+  // Where in the document it starts, in bytes; the value can still be read.
+  int64_t Offset();
+
   // "found WHAT IT IS, expected `what`"
   absl::Status Unexpected(absl::string_view what);
 
@@ -58,13 +66,15 @@ class JsonValue {
   friend absl::Status ReadJsonObject(absl::string_view text,
                                      MemberVisitor visit);
 
-  JsonValue(simdjson::ondemand::value value, int depth)
-      : value_(value), depth_(depth) {}
+  JsonValue(simdjson::ondemand::value value, const char* document, int depth)
+      : value_(value), document_(document), depth_(depth) {}
 
-  static absl::Status VisitMembers(simdjson::ondemand::object object, int depth,
+  static absl::Status VisitMembers(simdjson::ondemand::object object,
+                                   const char* document, int depth,
                                    MemberVisitor visit);
 
   simdjson::ondemand::value value_;
+  const char* document_;
   int depth_;  // of the values around it
 };
 
@@ -75,4 +85,4 @@ absl::Status ReadJsonObject(absl::string_view text,
 
 }  // namespace windlass
 
-#endif  // WINDLASS_IO_SAFETENSORS_JSON_READER_H_
+#endif  // WINDLASS_CORE_JSON_READER_H_

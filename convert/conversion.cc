@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "windlass/adapters/rules/rules.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
@@ -55,7 +56,9 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
     if (kind != Storage::Kind::kMissing) location.path = kept;
   }
   if (kind == Storage::Kind::kMissing && request.config.empty()) {
-    if (request.adapter != "auto") return ModelConfig();
+    if (request.adapter != "auto" || !request.rules.empty()) {
+      return ModelConfig();
+    }
     return absl::NotFoundError(absl::StrCat(
         location.path,
         ": no such file; give another config, or an adapter by its name"));
@@ -66,16 +69,32 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
 // An adapter, chosen and built, and what is asked of it.
 struct Chosen {
   const AdapterInfo* info = nullptr;
+  std::shared_ptr<const AdapterInfo> own_info;  // of a file of rules
   std::unique_ptr<StateDictAdapter> adapter;
   ToHfOptions options;
   // config.json announces experts, of which the adapter has no row.
   bool no_experts = false;
 };
 
+absl::StatusOr<AdapterInfo> ReadRules(const std::string& path) {
+  WINDLASS_ASSIGN_OR_RETURN(const Location location, ResolveLocation(path));
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(location));
+  return ParseRules(text, path);
+}
+
 absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
                                      const Location& folder) {
   Chosen chosen;
-  if (request.adapter != "auto") {
+  if (!request.rules.empty()) {
+    if (request.output.empty()) {
+      return BadRequest(absl::InvalidArgumentError(
+          "found rules, expected a registered adapter in place: it is known "
+          "by its name who has begun"));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(AdapterInfo info, ReadRules(request.rules));
+    chosen.own_info = std::make_shared<const AdapterInfo>(std::move(info));
+    chosen.info = chosen.own_info.get();
+  } else if (request.adapter != "auto") {
     const auto found = AdapterRegistry::FindByName(request.adapter);
     if (!found.ok()) return BadRequest(found.status());
     chosen.info = *found;
@@ -204,6 +223,7 @@ absl::Status CheckSame(const ConversionRequest& request) {
   const char* what = nullptr;
   if (request.adapter != plain.adapter) what = "an adapter";
   if (request.adapter_options != plain.adapter_options) what = "its options";
+  if (!request.rules.empty()) what = "rules";
   if (!request.config.empty()) what = "a config";
   if (request.exclude_key_regex != plain.exclude_key_regex) {
     what = "names to exclude";

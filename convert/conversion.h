@@ -52,6 +52,8 @@ struct ConversionRequest {
   // A registered adapter's name; "auto" goes by config.json.
   std::string adapter = "auto";
   std::string adapter_options = "{}";  // JSON: option names and values
+  // A file of rules, a path or URI, instead of a registered adapter.
+  std::string rules;
   // config.json, where INPUT has none or another is meant.
   std::string config;
   OpenOptions open;

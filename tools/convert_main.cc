@@ -45,6 +45,7 @@ constexpr Flag kFlags[] = {
     {"output_format", "NAME", "safetensors when not given"},
     {"adapter", "auto|NAME", "auto: by INPUT's config.json"},
     {"adapter_options", "JSON", "see //tools:adapters"},
+    {"rules", "FILE", "an adapter of your own, in JSON (docs/rules.md)"},
     {"config", "PATH", "config.json, where INPUT has none"},
     {"state_dict_key", "KEY", "which of a torch file's state dicts is meant"},
     {"ignore_index", nullptr, "read the shards, whatever an index says"},
@@ -69,6 +70,7 @@ constexpr Flag kFlags[] = {
 };
 
 constexpr Conflict kConflicts[] = {
+    {"rules", "adapter"},           {"in_place", "rules"},
     {"in_place", "overwrite"},      {"in_place", "resume"},
     {"in_place", "max_shard_size"}, {"in_place", "checksum"},
     {"in_place", "ep_size"},        {"in_place", "ignore_index"},
@@ -143,6 +145,7 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
       line.Get("adapter_options", request.adapter_options);
   WINDLASS_RETURN_IF_ERROR(
       JsonFields::Parse(request.adapter_options, "--adapter_options").status());
+  request.rules = line.Get("rules");
   request.config = line.Get("config");
   request.exclude_key_regex =
       line.Get("exclude_key_regex", request.exclude_key_regex);

@@ -9,7 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "windlass/adapters/rules/rules.h"
+#include "windlass/convert/rules_file.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
@@ -76,12 +76,6 @@ struct Chosen {
   bool no_experts = false;
 };
 
-absl::StatusOr<AdapterInfo> ReadRules(const std::string& path) {
-  WINDLASS_ASSIGN_OR_RETURN(const Location location, ResolveLocation(path));
-  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(location));
-  return ParseRules(text, path);
-}
-
 absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
                                      const Location& folder) {
   Chosen chosen;
@@ -91,7 +85,7 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
           "found rules, expected a registered adapter in place: it is known "
           "by its name who has begun"));
     }
-    WINDLASS_ASSIGN_OR_RETURN(AdapterInfo info, ReadRules(request.rules));
+    WINDLASS_ASSIGN_OR_RETURN(AdapterInfo info, ReadRulesFile(request.rules));
     chosen.own_info = std::make_shared<const AdapterInfo>(std::move(info));
     chosen.info = chosen.own_info.get();
   } else if (request.adapter != "auto") {

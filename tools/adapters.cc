@@ -6,8 +6,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
+#include "windlass/convert/rules_file.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json.h"
+#include "windlass/core/status_macros.h"
 #include "windlass/tools/adapter_docs.h"
 #include "windlass/tools/command_line.h"
 #include "windlass/tools/process.h"
@@ -19,13 +21,15 @@ constexpr Flag kFlags[] = {
     {"json", nullptr, "as JSON"},
     {"markdown", nullptr, "as the README's table"},
     {"docs", nullptr, "as the second half of docs/adapters.md"},
+    {"rules", "FILE", "what an adapter in a file does, and does not undo"},
 };
 
 constexpr char kUsage[] =
     "Lists the registered adapters.\n\n  adapters --json\n\n";
 
-constexpr Conflict kConflicts[] = {
-    {"json", "markdown"}, {"json", "docs"}, {"markdown", "docs"}};
+constexpr Conflict kConflicts[] = {{"json", "markdown"},  {"json", "docs"},
+                                   {"markdown", "docs"},  {"rules", "json"},
+                                   {"rules", "markdown"}, {"rules", "docs"}};
 
 void PrintText(const AdapterInfo& info) {
   std::printf("%s  %s\n", info.name.c_str(), info.summary.c_str());
@@ -62,6 +66,17 @@ Json ToJson(const AdapterInfo& info) {
   return json;
 }
 
+absl::StatusOr<std::string> DocsOfRules(const std::string& path) {
+  WINDLASS_ASSIGN_OR_RETURN(const AdapterInfo info, ReadRulesFile(path));
+  return AdapterDocs({&info});
+}
+
+int PrintDocs(const Failure& fail, const absl::StatusOr<std::string>& docs) {
+  if (!docs.ok()) return fail(docs.status());
+  std::printf("%s", docs->c_str());
+  return kExitDone;
+}
+
 int Main(int argc, char** argv) {
   const Failure fail{"adapters", AsksForJson(argc, argv)};
   const absl::StatusOr<CommandLine> line =
@@ -79,12 +94,11 @@ int Main(int argc, char** argv) {
     std::printf("%s\n", all.dump(2).c_str());
     return kExitDone;
   }
+  if (line->Has("rules")) {
+    return PrintDocs(fail, DocsOfRules(line->Get("rules")));
+  }
   if (line->Has("docs")) {
-    const absl::StatusOr<std::string> docs =
-        AdapterDocs(AdapterRegistry::All());
-    if (!docs.ok()) return fail(docs.status());
-    std::printf("%s", docs->c_str());
-    return kExitDone;
+    return PrintDocs(fail, AdapterDocs(AdapterRegistry::All()));
   }
   if (line->Has("markdown")) {
     std::printf("| adapter | models | architectures |\n|---|---|---|\n");

@@ -1,7 +1,7 @@
 #include "windlass/adapters/rules/rules.h"
 
 #include <memory>
-#include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "windlass/adapters/rules/operations.h"
 #include "windlass/adapters/rules/parameters.h"
 #include "windlass/core/json.h"
@@ -343,6 +344,37 @@ bool SharesExperts(const LocatedJson& json) {
          });
 }
 
+// What dtypes are named by, wherever they stand.
+void FindDTypes(const LocatedJson& json, std::set<std::string>* names) {
+  for (const auto& [name, value] : json.members) {
+    if (name == "cast" || name == "cast_floats" || name == "hold" ||
+        name == "to") {
+      names->insert(value.text);
+    }
+    FindDTypes(value, names);
+  }
+  for (const auto& element : json.elements) FindDTypes(element, names);
+}
+
+// A config.json with all that the parameters ask for.
+std::string ExampleConfig(const LocatedJson& rules) {
+  std::set<std::string> dtypes;
+  FindDTypes(rules, &dtypes);
+  Json config = Json::object();
+  for (const auto& [name, value] : rules.Find("parameters")->members) {
+    const LocatedJson* path = value.Find("config");
+    if (path == nullptr || value.Find("default") != nullptr) continue;
+    if (!path->elements.empty()) path = &path->elements[0];
+    Json* at = &config;
+    for (absl::string_view part : absl::StrSplit(path->text, '.')) {
+      if (!at->is_object()) *at = Json::object();
+      at = &(*at)[std::string(part)];
+    }
+    *at = dtypes.count(name) > 0 ? Json("bfloat16") : Json(8);
+  }
+  return config.dump();
+}
+
 absl::Status AddParameters(const LocatedJson& rules, AdapterInfo* info) {
   const LocatedJson* parameters = rules.Find("parameters");
   if (parameters == nullptr) return absl::OkStatus();
@@ -356,6 +388,7 @@ absl::Status AddParameters(const LocatedJson& rules, AdapterInfo* info) {
         {name, fallback == nullptr ? "config.json's" : fallback->text,
          "a parameter of the rules"});
   }
+  info->example_config = ExampleConfig(rules);
   return absl::OkStatus();
 }
 

@@ -165,6 +165,10 @@ int64_t JsonValue::Offset() {
   return value_.raw_json_token().data() - document_;
 }
 
+bool IsUtf8(absl::string_view text) {
+  return simdjson::validate_utf8(text.data(), text.size());
+}
+
 absl::Status ReadJsonObject(absl::string_view text,
                             JsonValue::MemberVisitor visit) {
   // Some versions of simdjson read over a byte order mark.

@@ -78,6 +78,9 @@ class JsonValue {
   int depth_;  // of the values around it
 };
 
+// Whether the text is UTF-8, as JSON and the pickles of strings have to be.
+bool IsUtf8(absl::string_view text);
+
 // Visits the members of the object that `text` is. Nesting is limited to 128
 // levels.
 absl::Status ReadJsonObject(absl::string_view text,

@@ -9,8 +9,10 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "windlass/core/json_reader.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/digests.h"
@@ -57,6 +59,18 @@ absl::Status CheckApart(const Checkpoint& input, const SavePlan& plan) {
     return absl::InvalidArgumentError(
         absl::StrCat(output.path, ": expected a folder apart from the input ",
                      file->name(), ", which is a link to ", path));
+  }
+  return absl::OkStatus();
+}
+
+// Every format writes names as text. Files of torch.save may have others, as
+// Python's strings may.
+absl::Status CheckTensorNames(const StateDict& tensors) {
+  for (const NamedTensor& named : tensors) {
+    if (IsUtf8(named.name)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("tensor \"", absl::CHexEscape(named.name),
+                     "\": found a name that is not UTF-8, expected text"));
   }
   return absl::OkStatus();
 }
@@ -505,6 +519,7 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
   plan.resume = options.resume;
   WINDLASS_ASSIGN_OR_RETURN(plan.output, ResolveLocation(output));
   WINDLASS_ASSIGN_OR_RETURN(plan.format, FindFormat(options.format));
+  WINDLASS_RETURN_IF_ERROR(CheckTensorNames(tensors));
   LayOutOptions layout;
   layout.max_shard_bytes = options.max_shard_bytes;
   layout.num_shards = options.num_shards;

@@ -47,12 +47,17 @@ SafetensorsMetadata WithFormat(SafetensorsMetadata metadata) {
   return metadata;
 }
 
-std::vector<SafetensorsEntry> Entries(
+absl::StatusOr<std::vector<SafetensorsEntry>> Entries(
     const std::vector<const NamedTensor*>& tensors) {
   std::vector<SafetensorsEntry> entries;
   entries.reserve(tensors.size());
   int64_t offset = 0;
   for (const NamedTensor* tensor : tensors) {
+    if (tensor->name == "__metadata__") {
+      return absl::InvalidArgumentError(
+          "tensor \"__metadata__\": found a name that safetensors has another "
+          "use for, expected another one");
+    }
     const int64_t end = offset + tensor->tensor.bytes();
     entries.push_back({tensor->name, tensor->tensor.dtype(),
                        tensor->tensor.shape(), offset, end});
@@ -79,7 +84,8 @@ absl::StatusOr<PlannedFile> LayOut(std::string name,
           return DTypeBits(a->tensor.dtype()) > DTypeBits(b->tensor.dtype());
         });
   }
-  const std::vector<SafetensorsEntry> entries = Entries(tensors);
+  WINDLASS_ASSIGN_OR_RETURN(const std::vector<SafetensorsEntry> entries,
+                            Entries(tensors));
   PlannedFile file;
   file.name = std::move(name);
   const std::optional<int64_t> remainder = DataRemainder(entries, tensors);

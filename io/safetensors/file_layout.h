@@ -23,8 +23,9 @@ inline constexpr int64_t kBlock = 4096;
 // for it.
 SafetensorsMetadata WithFormat(SafetensorsMetadata metadata);
 
-// The tensors one after the other.
-std::vector<SafetensorsEntry> Entries(
+// The tensors one after the other. InvalidArgument for the one name that a
+// header has another use for.
+absl::StatusOr<std::vector<SafetensorsEntry>> Entries(
     const std::vector<const NamedTensor*>& tensors);
 
 // InvalidArgument for a header of `size` bytes that could be written, but not
@@ -34,7 +35,7 @@ absl::Status CheckHeader(absl::string_view file, int64_t size);
 // A file of the tensors, in their order where that keeps them aligned, with
 // larger elements first otherwise. Data that lie verbatim in a source keep
 // their place within a block, as far as one header can give it to them. Errors
-// are CheckHeader's.
+// are those of Entries and CheckHeader.
 absl::StatusOr<PlannedFile> LayOut(std::string name,
                                    SafetensorsMetadata metadata,
                                    std::vector<const NamedTensor*> tensors);

@@ -357,7 +357,8 @@ absl::StatusOr<InPlaceEdit> PlanEdit(const Bin& bin, const Shard& shard) {
   edit.size = file.size();
   WINDLASS_ASSIGN_OR_RETURN(edit.old_start, ReadRange(file, 0, old.data_begin));
   const SafetensorsMetadata metadata = WithFormat(bin.metadata);
-  std::vector<SafetensorsEntry> entries = Entries(bin.tensors);
+  WINDLASS_ASSIGN_OR_RETURN(std::vector<SafetensorsEntry> entries,
+                            Entries(bin.tensors));
   int64_t room = old.data_begin;
   // The shortest header tells what is needed.
   const int64_t needed =

@@ -45,6 +45,10 @@ absl::StatusOr<TensorDigest> ParseTensor(const Json& item) {
     }
     tensor.shape.push_back(size.get<int64_t>());
   }
+  // Sizes beyond 63 bits are negative by now.
+  if (!ByteSize(tensor.dtype, tensor.shape).ok()) {
+    return Unexpected("shape", "that of a tensor");
+  }
   std::optional<std::string> digest = FindString(item, "digest");
   if (!digest.has_value()) return Unexpected("digest", "a digest");
   tensor.digest = *std::move(digest);

@@ -10,6 +10,7 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/json.h"
@@ -78,11 +79,22 @@ bool GetSize(const Json& json, const char* field, int64_t* size) {
 }
 
 bool GetName(const Json& json, std::string* name) {
-  return Get(json, "name", name) && IsFileName(*name);
+  return Get(json, "name", name) && IsFileName(*name) && !IsOurs(*name);
+}
+
+// Whether an edit's parts fit each other: the new beginning takes the room of
+// the old one, of what is moved, and of what is inserted.
+bool IsWhole(const InPlaceEdit& edit) {
+  const int64_t old_bytes = edit.old_start.size();
+  const int64_t moved = edit.moved.size();
+  return old_bytes + moved <= edit.size &&
+         static_cast<int64_t>(edit.new_start.size()) ==
+             old_bytes + moved + edit.insert;
 }
 
 std::optional<Journal> Parse(const Json& json) {
   Journal journal;
+  absl::flat_hash_set<std::string> names;
   if (!Get(json, "tag", &journal.tag) || !json.contains("edits") ||
       !json.contains("closing")) {
     return std::nullopt;
@@ -93,7 +105,8 @@ std::optional<Journal> Parse(const Json& json) {
         !GetSize(item, "insert", &edit.insert) ||
         !GetBytes(item, "moved", &edit.moved) ||
         !GetBytes(item, "old_start", &edit.old_start) ||
-        !GetBytes(item, "new_start", &edit.new_start)) {
+        !GetBytes(item, "new_start", &edit.new_start) || !IsWhole(edit) ||
+        !names.insert(edit.name).second) {
       return std::nullopt;
     }
     journal.plan.edits.push_back(std::move(edit));
@@ -101,7 +114,8 @@ std::optional<Journal> Parse(const Json& json) {
   for (const Json& item : json["closing"]) {
     InPlaceFile file;
     if (!GetName(item, &file.name) || !GetBytes(item, "before", &file.before) ||
-        !GetBytes(item, "after", &file.after)) {
+        !GetBytes(item, "after", &file.after) ||
+        !names.insert(file.name).second) {
       return std::nullopt;
     }
     journal.plan.closing.push_back(std::move(file));

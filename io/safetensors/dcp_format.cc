@@ -16,6 +16,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -76,11 +77,34 @@ absl::Status CheckNoGap(const Location& folder,
   return absl::OkStatus();
 }
 
-absl::StatusOr<ShardingInfo> InfoOf(const ReadShard& read) {
-  for (const auto& [key, text] : read.shard.metadata) {
-    if (key == kShardingInfo) return ParseShardingInfo(text);
+// What a file says under a key of its metadata; null for nothing.
+const std::string* MetadataOf(const Shard& shard, absl::string_view wanted) {
+  for (const auto& [key, text] : shard.metadata) {
+    if (key == wanted) return &text;
   }
-  return ShardingInfo();
+  return nullptr;
+}
+
+// How many files there are, which those that Windlass writes say: without the
+// last ones the tensors would only be shorter.
+constexpr absl::string_view kShardCount = "WINDLASS_SHARD_COUNT";
+
+absl::Status CheckCount(const Location& folder,
+                        const std::vector<ReadShard>& read) {
+  for (const ReadShard& one : read) {
+    const std::string* const count = MetadataOf(one.shard, kShardCount);
+    if (count == nullptr || *count == absl::StrCat(read.size())) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        folder.path, ": found ", read.size(), " files, expected ",
+        absl::CHexEscape(*count), " as ", one.shard.name, " says"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ShardingInfo> InfoOf(const ReadShard& read) {
+  const std::string* const text = MetadataOf(read.shard, kShardingInfo);
+  if (text == nullptr) return ShardingInfo();
+  return ParseShardingInfo(*text);
 }
 
 // The tensors of all ranks, put together.
@@ -197,14 +221,15 @@ class RankFile {
 
   bool empty() const { return parts_.empty(); }
 
-  absl::StatusOr<PlannedFile> Plan(int rank) const {
+  absl::StatusOr<PlannedFile> Plan(size_t rank, size_t count) const {
     std::vector<const NamedTensor*> parts;
     for (const NamedTensor& part : parts_) parts.push_back(&part);
-    return LayOut(
-        absl::StrFormat("shard-%05d-model-00001-of-00001.safetensors",
-                        rank + 1),
-        {{kShardingInfo, WriteShardingInfo(info_)}, {"DCP_VERSION", "1.0"}},
-        std::move(parts));
+    return LayOut(absl::StrFormat("shard-%05d-model-00001-of-00001.safetensors",
+                                  rank + 1),
+                  {{kShardingInfo, WriteShardingInfo(info_)},
+                   {"DCP_VERSION", "1.0"},
+                   {std::string(kShardCount), absl::StrCat(count)}},
+                  std::move(parts));
   }
 
  private:
@@ -241,6 +266,7 @@ class DcpSafetensorsFormat : public CheckpointFormat {
       WINDLASS_ASSIGN_OR_RETURN(read[i], ReadShardHeader(folder, files[i]));
       return absl::OkStatus();
     }));
+    if (file.empty()) WINDLASS_RETURN_IF_ERROR(CheckCount(folder, read));
     Checkpoint checkpoint;
     checkpoint.is_part = !file.empty();
     checkpoint.is_ranks = true;
@@ -258,6 +284,11 @@ class DcpSafetensorsFormat : public CheckpointFormat {
   absl::StatusOr<TransferPlan> Plan(
       const StateDict& tensors, const Checkpoint&,
       const LayOutOptions& options) const override {
+    if (options.max_shard_bytes > 0) {
+      return absl::InvalidArgumentError(
+          "found a largest size of shards, expected their number: the format "
+          "dcp_safetensors cuts every tensor into as many");
+    }
     const int ranks = std::max(options.num_shards, 1);
     TransferPlan plan;
     plan.cuts_tensors = ranks > 1;
@@ -268,9 +299,10 @@ class DcpSafetensorsFormat : public CheckpointFormat {
         WINDLASS_RETURN_IF_ERROR(files[rank++].Add(named, rows));
       }
     }
-    for (int rank = 0; rank < ranks; ++rank) {
-      if (rank > 0 && files[rank].empty()) break;
-      WINDLASS_ASSIGN_OR_RETURN(PlannedFile file, files[rank].Plan(rank));
+    while (files.size() > 1 && files.back().empty()) files.pop_back();
+    for (size_t rank = 0; rank < files.size(); ++rank) {
+      WINDLASS_ASSIGN_OR_RETURN(PlannedFile file,
+                                files[rank].Plan(rank, files.size()));
       plan.files.push_back(std::move(file));
     }
     return plan;

@@ -28,11 +28,11 @@ def windlass_cc_binary(name, copts = [], **kwargs):
     )
 
 def windlass_cc_test(name, srcs = None, copts = [], deps = [], size = "small", **kwargs):
-    """A GoogleTest; its source is NAME.cc."""
+    """A GoogleTest; its source is NAME.cc, unless it is told, or [] for a suite's."""
     cc_test(
         name = name,
         size = size,
-        srcs = srcs or [name + ".cc"],
+        srcs = [name + ".cc"] if srcs == None else srcs,
         copts = _COPTS + copts,
         deps = deps + [
             "@googletest//:gtest",

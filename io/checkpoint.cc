@@ -167,6 +167,15 @@ std::string SideFilePath(const Checkpoint& checkpoint, absl::string_view name) {
                   name);
 }
 
+std::vector<const CheckpointFormat*> KnownFormats() {
+  std::vector<const CheckpointFormat*> formats = Formats();
+  absl::c_sort(formats,
+               [](const CheckpointFormat* a, const CheckpointFormat* b) {
+                 return a->name() < b->name();
+               });
+  return formats;
+}
+
 absl::StatusOr<const CheckpointFormat*> FindFormat(absl::string_view name) {
   const CheckpointFormat* found = nullptr;
   for (const CheckpointFormat* format : Formats()) {

@@ -183,6 +183,9 @@ absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri);
 absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
                                           const OpenOptions& options = {});
 
+// The formats that are linked in, sorted by name.
+std::vector<const CheckpointFormat*> KnownFormats();
+
 // The format of that name. NotFound lists those that are linked in.
 absl::StatusOr<const CheckpointFormat*> FindFormat(absl::string_view name);
 

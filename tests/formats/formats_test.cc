@@ -143,16 +143,6 @@ TEST_P(FormatsTest, IsReadExactlyOrRefused) {
   }
 }
 
-TEST(MaliciousFormatsTest, NothingWasRun) {
-  for (const char* folder : {"/tmp", "/var/tmp", "."}) {
-    const auto location = ResolveLocation(folder);
-    ASSERT_OK_AND_ASSIGN(const auto kind,
-                         location->storage->GetKind(
-                             JoinPath(location->path, "windlass_was_here")));
-    EXPECT_EQ(kind, Storage::Kind::kMissing) << folder;
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(
     All, FormatsTest, ::testing::ValuesIn(Cases()),
     [](const ::testing::TestParamInfo<FormatCase>& info) {

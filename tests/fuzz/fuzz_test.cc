@@ -1,5 +1,6 @@
 // What the fuzzers run on, run by every compiler: all that they have found, the
-// golden cases cut short at every byte, and golden cases with bytes changed.
+// golden cases cut short at every byte, and seeds and golden cases with bytes
+// changed.
 
 #include <algorithm>
 #include <cstddef>
@@ -7,6 +8,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -22,8 +24,6 @@
 
 namespace windlass {
 namespace {
-
-constexpr int64_t kMostMemory = 32 << 20;
 
 struct Seed {
   std::string path;
@@ -56,12 +56,11 @@ std::vector<Seed> Seeds(const std::string& folder) {
 
 // All targets: what is one format may be tried as another.
 void RunAll(const std::string& bytes) {
-  WorkCounter counter;
-  FuzzPickle(bytes);
-  FuzzZip(bytes);
-  FuzzTorch(bytes);
-  FuzzDcpMetadata(bytes);
-  EXPECT_LT(counter.work().peak, kMostMemory);
+  for (const FuzzTarget& target : FuzzTargets()) {
+    WorkCounter counter;
+    target.run(bytes);
+    EXPECT_LE(counter.work().peak, MostFuzzMemory(bytes.size())) << target.name;
+  }
 }
 
 bool IsRead(const Seed& seed, const std::string& bytes) {
@@ -72,9 +71,11 @@ bool IsRead(const Seed& seed, const std::string& bytes) {
 }
 
 TEST(FuzzTest, WhatWasFoundIsNotFoundAgain) {
-  for (const Seed& seed : Seeds("tests/fuzz/found")) {
-    SCOPED_TRACE(seed.path);
-    RunAll(seed.bytes);
+  for (const char* folder : {"tests/fuzz/found", "tests/fuzz/seeds"}) {
+    for (const Seed& seed : Seeds(folder)) {
+      SCOPED_TRACE(seed.path);
+      RunAll(seed.bytes);
+    }
   }
 }
 
@@ -97,9 +98,11 @@ TEST(FuzzTest, WhatIsCutIsRefused) {
 
 TEST(FuzzTest, WhatIsChangedStaysWithinBounds) {
   std::mt19937 random(5);
-  for (const Seed& seed : Seeds("tests/formats/data")) {
+  std::vector<Seed> seeds = Seeds("tests/formats/data");
+  for (Seed& seed : Seeds("tests/fuzz/seeds")) seeds.push_back(std::move(seed));
+  for (const Seed& seed : seeds) {
     SCOPED_TRACE(seed.path);
-    for (int i = 0; i < 100; ++i) {
+    for (int i = 0; i < 40; ++i) {
       std::string bytes = seed.bytes;
       for (size_t changes = 1 + random() % 3; changes > 0; --changes) {
         bytes[random() % bytes.size()] = static_cast<char>(random());

@@ -14,6 +14,7 @@
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
 #include "windlass/core/json_fields.h"
+#include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/quantised_names.h"
 #include "windlass/core/regex.h"
@@ -118,8 +119,8 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
       chosen.adapter, AdapterRegistry::Create(*chosen.info, config, *options));
   // One without any stage takes every model as it is.
   const auto* stages = chosen.adapter->stages();
-  chosen.no_experts = !chosen.info->expert_parallel && stages != nullptr &&
-                      !stages->empty() && config.AnnouncesExperts();
+  chosen.no_experts = stages != nullptr && !stages->empty() &&
+                      !KnowExperts(*stages) && config.AnnouncesExperts();
   return chosen;
 }
 

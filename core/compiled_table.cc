@@ -277,9 +277,9 @@ class CompiledTable : public LayoutStage::Impl {
   // Whether no choice has the rows in unlike forms.
   static bool OfOneForm(const Row& a, const Row& b);
   // Whether one row alone is at the end.
-  bool only_at_end() const {
-    return absl::c_count_if(rows_, [](const CompiledRow& row) {
-             return row.row.at_end;
+  bool only_at_end(bool in_hf) const {
+    return absl::c_count_if(rows_, [in_hf](const CompiledRow& row) {
+             return in_hf ? row.row.at_end_in_hf : row.row.at_end;
            }) == 1;
   }
   const NamePattern* router() const {
@@ -398,13 +398,16 @@ absl::Status CompiledTable::CompileRow(const Row& row,
   if (compiled->over >= 0) TransposeLate(compiled);
   compiled->keeps_name = !row.hf.empty() && row.native.size() == 1 &&
                          row.native[0] == row.hf[0] && !row.at_end &&
-                         row.set < 0;
+                         !row.at_end_in_hf && row.set < 0;
   compiled->unpacks =
       compiled->keeps_name && row.companions > 0 &&
       absl::c_all_of(row.ops, [](const LayoutOp& op) { return op.unpacks; });
-  for (const std::string& hf : row.hf) {
-    compiled->is_expert |= HasSegment(hf, "experts");
-    compiled->is_lora |= absl::StrContains(hf, "lora_");
+  // Either layout may call them so.
+  for (const auto* names : {&row.hf, &row.native}) {
+    for (const std::string& name : *names) {
+      compiled->is_expert |= HasSegment(name, "experts");
+      compiled->is_lora |= absl::StrContains(name, "lora_");
+    }
   }
   WINDLASS_RETURN_IF_ERROR(CheckOps(*compiled));
   return CheckCaptures(*compiled);
@@ -632,6 +635,8 @@ class TableSink : public LayoutSink {
   bool HasCompanions(const CompiledRow& row);
   absl::Status EmitNative(const CompiledRow& row, const NameCaptures& captures,
                           const NamedTensor* origin);
+  absl::Status Emit(const CompiledRow& row, const NameCaptures& captures,
+                    bool at_end, LayoutItem item);
   absl::Status Backward(const CompiledRow& row, NameCaptures captures,
                         const NamedTensor* origin);
   absl::Status EmitHf(const CompiledRow& row, const NameCaptures& captures,
@@ -1047,15 +1052,21 @@ absl::Status TableSink::EmitNative(const CompiledRow& row,
       sets_[{row.row.set, BlockOf(row, captures)}].push_back(
           {&row, static_cast<int>(i), item.name});
     }
-    if (!row.row.at_end) {
-      WINDLASS_RETURN_IF_ERROR(next_->Push(std::move(item)));
-      continue;
-    }
-    // Of one row, they stand as they come.
-    deferred_.push_back({table_.only_at_end() ? 0 : BlockOf(row, captures),
-                         static_cast<int>(&row - table_.rows().data()),
-                         std::move(item)});
+    WINDLASS_RETURN_IF_ERROR(
+        Emit(row, captures, row.row.at_end, std::move(item)));
   }
+  return absl::OkStatus();
+}
+
+absl::Status TableSink::Emit(const CompiledRow& row,
+                             const NameCaptures& captures, bool at_end,
+                             LayoutItem item) {
+  if (!at_end) return next_->Push(std::move(item));
+  // Of one row, they stand as they come.
+  const bool one = table_.only_at_end(run_.to_hf);
+  deferred_.push_back({one ? 0 : BlockOf(row, captures),
+                       static_cast<int>(&row - table_.rows().data()),
+                       std::move(item)});
   return absl::OkStatus();
 }
 
@@ -1141,7 +1152,8 @@ absl::Status TableSink::EmitHf(const CompiledRow& row,
     }
     LayoutItem item{"", std::move(tensors[i]), origin};
     row.names.left[i].AppendName(captures, &item.name);
-    WINDLASS_RETURN_IF_ERROR(next_->Push(std::move(item)));
+    WINDLASS_RETURN_IF_ERROR(
+        Emit(row, captures, row.row.at_end_in_hf, std::move(item)));
   }
   return absl::OkStatus();
 }

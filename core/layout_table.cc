@@ -72,6 +72,11 @@ LayoutTable& LayoutTable::AtEnd() {
   return *this;
 }
 
+LayoutTable& LayoutTable::AtEndInHf() {
+  if (!rows_.empty()) rows_.back().at_end_in_hf = true;
+  return *this;
+}
+
 LayoutTable& LayoutTable::OnlyToNative() {
   if (!rows_.empty()) rows_.back().to_hf = false;
   return *this;
@@ -401,6 +406,17 @@ LayoutStage::LayoutStage(const NameRules& rules)
     : impl_(std::make_shared<NameRulesStage>(rules)) {}
 LayoutStage::LayoutStage(const Under& under)
     : impl_(std::make_shared<UnderStage>(under)) {}
+
+bool KnowExperts(const std::vector<LayoutStage>& stages) {
+  for (const LayoutStage& stage : stages) {
+    const LayoutStage::Impl& impl = *stage.impl();
+    if ((impl.table() != nullptr && impl.table()->experts().has_value()) ||
+        (impl.under() != nullptr && KnowExperts(impl.under()->stages))) {
+      return true;
+    }
+  }
+  return false;
+}
 
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> MakeLayoutAdapter(
     std::vector<LayoutStage> stages, LayoutTraits traits) {

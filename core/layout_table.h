@@ -103,6 +103,9 @@ class LayoutTable {
   // as they first came, then by row.
   LayoutTable& AtEnd();
 
+  // The same of its HF tensors, on the way to HF.
+  LayoutTable& AtEndInHf();
+
   // The row before is for one direction; the other has what it says elsewhere,
   // or passes the name.
   LayoutTable& OnlyToNative();
@@ -142,6 +145,7 @@ class LayoutTable {
     std::vector<LayoutOp> ops;
     int companions = 0;  // the last names of `hf`
     bool at_end = false;
+    bool at_end_in_hf = false;
     bool to_native = true;  // the directions that it is for
     bool to_hf = true;
     int tier = 0;
@@ -204,6 +208,9 @@ class LayoutStage {
  private:
   std::shared_ptr<const Impl> impl_;
 };
+
+// Whether a table among the stages is closed about experts.
+bool KnowExperts(const std::vector<LayoutStage>& stages);
 
 struct LayoutTraits {
   // How the reference's adapter applies exclude_key_regex, and to which names.

@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "windlass/adapters/common/equal_tensors.h"
 #include "windlass/core/dequantize.h"
-#include "windlass/core/layout_op.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
 
@@ -28,12 +27,6 @@ std::vector<LayoutOp> WithCast(std::vector<LayoutOp> ops,
   ops.push_back(moe.dtype.has_value() ? Cast(*moe.dtype) : layout::NotPacked());
   if (moe.ep_shard) ops.push_back(layout::ShareWithin(1));
   return ops;
-}
-
-LayoutDim Doubled(const LayoutDim& dim) {
-  if (dim.size < 0) return {absl::StrCat("2", dim.name), -1, ""};
-  return {absl::StrCat("2", dim.name), std::min(dim.size, INT64_MAX / 2) * 2,
-          dim.origin};
 }
 
 // -1 is any extent.
@@ -372,6 +365,12 @@ std::function<bool(absl::string_view, int64_t)> SparseLayers(
 }
 
 }  // namespace
+
+LayoutDim Doubled(const LayoutDim& dim) {
+  if (dim.size < 0) return {absl::StrCat("2", dim.name), -1, ""};
+  return {absl::StrCat("2", dim.name), std::min(dim.size, INT64_MAX / 2) * 2,
+          dim.origin};
+}
 
 LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names) {
   return ExpertTable(moe, names,

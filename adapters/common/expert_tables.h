@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "windlass/adapters/common/moe_options.h"
+#include "windlass/core/layout_op.h"
 #include "windlass/core/layout_table.h"
 
 namespace windlass {
@@ -29,6 +30,9 @@ struct ExpertNames {
   // What is merged of a tensor an expert stands at the end.
   bool merged_at_end = false;
 };
+
+// Twice the extent, under the name "2I".
+LayoutDim Doubled(const LayoutDim& dim);
 
 //   HF      P.e.gate_proj.weight, P.e.up_proj.weight  [I, H] each
 //           P.e.down_proj.weight                      [H, I]

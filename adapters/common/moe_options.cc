@@ -57,7 +57,7 @@ absl::StatusOr<std::string> ReadWord(const JsonFields& options,
 }
 
 // Which layers are mixtures, as MiMo's configs, DeepSeek's, those of
-// transformers 5, and Qwen's say it.
+// transformers 5, Nemotron's and Qwen's say it.
 absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
     const ModelConfig& config) {
   if (!config.Has("num_hidden_layers")) return std::function<bool(int64_t)>();
@@ -92,6 +92,24 @@ absl::StatusOr<std::function<bool(int64_t)>> ReadSparse(
     return [=](int64_t layer) {
       return layer < static_cast<int64_t>(types.size()) &&
              types[layer] == "sparse";
+    };
+  }
+  if (config.Has("layers_block_type")) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        const std::vector<std::string> types,
+        config.FieldsWith("layers_block_type").GetStrings("layers_block_type"));
+    return [=](int64_t layer) {
+      return layer < static_cast<int64_t>(types.size()) &&
+             types[layer] == "moe";
+    };
+  }
+  if (config.Has("hybrid_override_pattern")) {
+    WINDLASS_ASSIGN_OR_RETURN(const std::string pattern,
+                              config.FieldsWith("hybrid_override_pattern")
+                                  .GetString("hybrid_override_pattern"));
+    return [=](int64_t layer) {
+      return layer < static_cast<int64_t>(pattern.size()) &&
+             pattern[layer] == 'E';
     };
   }
   if (config.Has("decoder_sparse_step")) {

@@ -481,6 +481,34 @@ TEST(LayoutTableTest, NativeTensorsAtTheEndStandByBlocksAndRows) {
   EXPECT_THAT(Names(native), ElementsAre("w", "2.x", "2.y", "1.x", "1.y"));
 }
 
+TEST(LayoutTableTest, HfTensorsAtTheEndStandAsTheyCame) {
+  LayoutTable table;
+  table
+      .Map({"{l}.qkv"}, {"{l}.q", "{l}.k", "{l}.v"},
+           {layout::Split(0, {2, 1, 1})})
+      .AtEndInHf();
+  const auto adapter = Make({table});
+  const StateDict hf = Dict({{"2.qkv", {4}}, {"1.qkv", {4}}, {"w", {1}}});
+  ASSERT_OK_AND_ASSIGN(const StateDict native, adapter->FromHf(hf, {}));
+  EXPECT_THAT(Names(native),
+              ElementsAre("2.q", "2.k", "2.v", "1.q", "1.k", "1.v", "w"));
+  ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(native, {}));
+  EXPECT_THAT(Names(back), ElementsAre("w", "2.qkv", "1.qkv"));
+  EXPECT_EQ(Difference(Sorted(back), Sorted(hf)), "");
+}
+
+TEST(LayoutTableTest, ExpertsMayBeCalledSoInTheNativeLayoutAlone) {
+  LayoutTable table;
+  table.Rename("layers.{l}.moe.up.weight", "layers.{l}.moe.experts.up")
+      .ClosedExperts({"layers.{l}.moe.gate.weight", nullptr});
+  const auto adapter = Make({table});
+  EXPECT_OK(adapter->FromHf(Dict({{"layers.1.moe.gate.weight", {1}},
+                                  {"layers.1.moe.up.weight", {1}}}),
+                            {}));
+  EXPECT_THAT(adapter->FromHf(Dict({{"layers.1.moe.gate.weight", {1}}}), {}),
+              StatusIs(kInvalid, HasSubstr("\"layers.1.\"")));
+}
+
 TEST(LayoutTableTest, ARuleTakesWhatItsExceptionsLeave) {
   LayoutTable table;
   table.Rename("attn.sink", "self_attn.sinks.weight")

@@ -443,7 +443,9 @@ absl::Status CompiledTable::CheckOps(const CompiledRow& row) {
 }
 
 absl::Status CompiledTable::CheckCaptures(const CompiledRow& row) {
-  if (row.names.right.empty() || row.names.left.empty()) {
+  // What is made of the first tensor that matches lacks what the others have.
+  if (row.names.right.empty() || row.names.left.empty() ||
+      row.row.kind == Row::Kind::kSynthesize) {
     return absl::OkStatus();
   }
   for (size_t slot = 0; slot < row.names.slots.size(); ++slot) {
@@ -686,6 +688,7 @@ class TableSink : public LayoutSink {
   };
   std::vector<Deferred> deferred_;
   absl::flat_hash_map<std::string, int> blocks_;
+  absl::flat_hash_set<std::string> synthesized_;
 
   // By set of rows and block, what was made of it.
   struct Made {
@@ -738,7 +741,7 @@ absl::StatusOr<std::unique_ptr<LayoutSink>> CompiledTable::Start(
     }
   }
   std::vector<bool> active;
-  bool idle = !table_.experts().has_value();
+  bool idle = !table_.experts().has_value() && !table_.closed();
   for (const CompiledRow& row : rows_) {
     const bool directed = run.to_hf ? row.row.to_hf : row.row.to_native;
     active.push_back(
@@ -775,6 +778,12 @@ absl::Status TableSink::Push(LayoutItem item) {
 }
 
 absl::Status TableSink::Passes(LayoutItem& item) {
+  if (table_.table()->closed() && !run_.to_hf) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        Quoted(item.origin->name),
+        ": found a name that no row has, expected one that this adapter "
+        "knows"));
+  }
   if (table_.table()->experts().has_value()) {
     if (HasSegment(item.name, "experts")) {
       std::vector<std::string> known;
@@ -797,13 +806,16 @@ absl::Status TableSink::Passes(LayoutItem& item) {
 }
 
 absl::Status TableSink::Synthesize(const LayoutItem& item) {
-  for (const CompiledRow& row : table_.rows()) {
-    if (row.row.kind != Row::Kind::kSynthesize) continue;
+  for (size_t i = 0; i < table_.rows().size(); ++i) {
+    const CompiledRow& row = table_.rows()[i];
+    if (row.row.kind != Row::Kind::kSynthesize || !active_[i]) continue;
     NameCaptures captures;
     if (!row.names.left[0].Match(item.name, &captures)) continue;
     std::string name;
     row.names.right[0].AppendName(captures, &name);
-    if (FindInput(name) != nullptr) continue;
+    if (FindInput(name) != nullptr || !synthesized_.insert(name).second) {
+      continue;
+    }
     WINDLASS_RETURN_IF_ERROR(
         ForwardOne(row, captures, item.tensor, item.origin));
   }
@@ -1063,10 +1075,11 @@ absl::Status TableSink::Emit(const CompiledRow& row,
                              LayoutItem item) {
   if (!at_end) return next_->Push(std::move(item));
   // Of one row, they stand as they come.
-  const bool one = table_.only_at_end(run_.to_hf);
+  const bool as_they_come = row.row.as_they_come && !run_.to_hf;
+  const bool one = as_they_come || table_.only_at_end(run_.to_hf);
+  const int index = &row - table_.rows().data();
   deferred_.push_back({one ? 0 : BlockOf(row, captures),
-                       static_cast<int>(&row - table_.rows().data()),
-                       std::move(item)});
+                       as_they_come ? 0 : index, std::move(item)});
   return absl::OkStatus();
 }
 

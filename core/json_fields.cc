@@ -80,6 +80,14 @@ absl::StatusOr<int64_t> JsonFields::GetInt(absl::string_view field) const {
   return found->get<int64_t>();
 }
 
+absl::StatusOr<double> JsonFields::GetNumber(absl::string_view field) const {
+  const Json* found = object_->Find(field);
+  if (found == nullptr || !found->is_number()) {
+    return WrongValue(field, "a number");
+  }
+  return found->get<double>();
+}
+
 absl::StatusOr<bool> JsonFields::GetBool(absl::string_view field) const {
   const Json* found = object_->Find(field);
   if (found == nullptr || !found->is_boolean()) {

@@ -42,6 +42,8 @@ class JsonFields {
   absl::StatusOr<std::vector<std::string>> GetStrings(
       absl::string_view field) const;
   absl::StatusOr<std::vector<int64_t>> GetInts(absl::string_view field) const;
+  // An integer or any other number.
+  absl::StatusOr<double> GetNumber(absl::string_view field) const;
 
   // As GetInt, and InvalidArgument for what is not above zero.
   absl::StatusOr<int64_t> GetPositiveInt(absl::string_view field) const;

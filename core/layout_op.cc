@@ -124,6 +124,18 @@ absl::StatusOr<Tensor> Trim(const Tensor& scales, const Tensor& codes,
   return trimmed;
 }
 
+absl::StatusOr<PackedFormat> FormatByScale(const Tensor& codes,
+                                           const Tensor& scales) {
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t count, ElementCount(scales.shape()));
+  if (count == 1) return PerTensorFormat(codes.rank());
+  // Before ones, which may be missing, all scales are in the first dimension.
+  if (codes.rank() == 3 && count == codes.shape()[0] &&
+      count == scales.shape()[0]) {
+    return PerExpertFormat(codes.rank());
+  }
+  return BlockFormat();
+}
+
 // I64 [rank], the shape.
 absl::StatusOr<Tensor> ShapeTensor(const Shape& shape) {
   std::string bytes(shape.size() * sizeof(int64_t), '\0');
@@ -462,6 +474,21 @@ LayoutOp Dequantize(PackedFormat floats, PackedFormat packed, DType dtype) {
     if (tensors->size() > 1) return of_packed(context, tensors);
     return absl::InvalidArgumentError(absl::StrCat(
         "found ", codes.ToString(), " without a scale, expected one"));
+  };
+  return op;
+}
+
+LayoutOp DequantizeByScale(DType dtype) {
+  LayoutOp op = Dequantize(BlockFormat(), dtype, /*exact_scales=*/true);
+  op.forward = [dtype](const LayoutContext& context,
+                       std::vector<Tensor>* tensors) -> absl::Status {
+    PackedFormat format = BlockFormat();
+    if (tensors->size() > 1) {
+      WINDLASS_ASSIGN_OR_RETURN(format,
+                                FormatByScale((*tensors)[0], (*tensors)[1]));
+    }
+    return Dequantize(std::move(format), dtype, /*exact_scales=*/true)
+        .forward(context, tensors);
   };
   return op;
 }

@@ -152,6 +152,11 @@ LayoutOp Dequantize(PackedFormat format, DType dtype,
 // scale.
 LayoutOp Dequantize(PackedFormat floats, PackedFormat packed, DType dtype);
 
+// As Dequantize with exact scales; what a scale is for is told by its shape: a
+// number for the whole tensor, one for each index of the outermost of three
+// dimensions, or else blocks of 128 x 128.
+LayoutOp DequantizeByScale(DType dtype);
+
 // As Dequantize in blocks of `block` x `block`; back, a matrix is rounded to
 // F8_E4M3 and gets a scale of 1 for each block, in F32. What is no matrix of
 // floats stays as it is.

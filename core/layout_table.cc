@@ -77,6 +77,11 @@ LayoutTable& LayoutTable::AtEndInHf() {
   return *this;
 }
 
+LayoutTable& LayoutTable::AtEndAsTheyCome() {
+  if (!rows_.empty()) rows_.back().as_they_come = true;
+  return AtEnd();
+}
+
 LayoutTable& LayoutTable::OnlyToNative() {
   if (!rows_.empty()) rows_.back().to_hf = false;
   return *this;
@@ -124,11 +129,17 @@ LayoutTable& LayoutTable::Append(const LayoutTable& other) {
   }
   sets_ += other.sets_;
   if (other.experts_.has_value()) experts_ = other.experts_;
+  closed_ = closed_ || other.closed_;
   return *this;
 }
 
 LayoutTable& LayoutTable::ClosedExperts(Experts experts) {
   experts_ = std::move(experts);
+  return *this;
+}
+
+LayoutTable& LayoutTable::Closed() {
+  closed_ = true;
   return *this;
 }
 

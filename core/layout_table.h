@@ -94,14 +94,16 @@ class LayoutTable {
   LayoutTable& DropNative(std::string native);
 
   // A native tensor that HF may leave out: where no input has the name, it is
-  // made of the HF tensor `from`, and stands at the end. In a first stage only.
-  // To HF it is a tensor like all others.
+  // made of the first HF tensor that matches `from`, and stands at the end. In
+  // a first stage only. To HF it is a tensor like all others.
   LayoutTable& Synthesize(std::string native, std::string from,
                           std::vector<LayoutOp> ops);
 
   // The row before: its native tensors stand at the end, ordered by captures
   // as they first came, then by row.
   LayoutTable& AtEnd();
+  // The same, in the order in which they came; all such rows of a table alike.
+  LayoutTable& AtEndAsTheyCome();
 
   // The same of its HF tensors, on the way to HF.
   LayoutTable& AtEndInHf();
@@ -136,6 +138,9 @@ class LayoutTable {
   };
   LayoutTable& ClosedExperts(Experts experts);
 
+  // No HF name may pass unmatched.
+  LayoutTable& Closed();
+
   // What the rows are; for layout_table.cc and for documentation.
   struct Row {
     enum class Kind { kMap, kDropHf, kDropNative, kSynthesize };
@@ -146,7 +151,8 @@ class LayoutTable {
     int companions = 0;  // the last names of `hf`
     bool at_end = false;
     bool at_end_in_hf = false;
-    bool to_native = true;  // the directions that it is for
+    bool as_they_come = false;  // at the end
+    bool to_native = true;      // the directions that it is for
     bool to_hf = true;
     int tier = 0;
     int set = -1;  // of rows that belong together
@@ -159,6 +165,7 @@ class LayoutTable {
   const std::vector<Row>& rows() const { return rows_; }
   const std::vector<LayoutChoice>& choices() const { return choices_; }
   const std::optional<Experts>& experts() const { return experts_; }
+  bool closed() const { return closed_; }
 
  private:
   LayoutTable& Add(Row row);
@@ -166,6 +173,7 @@ class LayoutTable {
   std::vector<Row> rows_;
   std::vector<LayoutChoice> choices_;
   std::optional<Experts> experts_;
+  bool closed_ = false;
   int tier_ = 0;
   int sets_ = 0;
 };

@@ -86,8 +86,7 @@ class Example {
       return absl::OkStatus();
     }
     if (row.kind == Kind::kSynthesize) {
-      WINDLASS_RETURN_IF_ERROR(AddNew(row.hf[0], {4, 2}, DType::kBF16, model));
-      return AddNew(row.native[0], {4, 2}, DType::kBF16, model);
+      return AddSynthesized(row, model);
     }
     for (const auto& [choice, form] : row.forms) {
       if (table.choices()[choice].on_export != form) return absl::OkStatus();
@@ -97,6 +96,27 @@ class Example {
     }
     for (int layer = 0; layer < kLayers; ++layer) {
       WINDLASS_RETURN_IF_ERROR(AddLayer(row, layer, model));
+    }
+    return absl::OkStatus();
+  }
+
+  // What the row makes another tensor of, and what it makes, where HF has that.
+  // A name that is written otherwise is for other rows to give.
+  absl::Status AddSynthesized(const LayoutTable::Row& row, StateDict* model) {
+    WINDLASS_ASSIGN_OR_RETURN(const NamePattern::Pair names,
+                              NamePattern::Compile(row.hf, {}));
+    const std::string from = NameOf(names.left[0], names.slots, "", 0, 0);
+    StateDict hf;
+    WINDLASS_RETURN_IF_ERROR(AddNew(from, {4, 2}, DType::kBF16, &hf));
+    WINDLASS_ASSIGN_OR_RETURN(const auto adapter,
+                              MakeLayoutAdapter(from_here_));
+    const absl::StatusOr<StateDict> native = adapter->FromHf(hf, {});
+    if (!native.ok()) return absl::OkStatus();
+    WINDLASS_ASSIGN_OR_RETURN(const StateDict back, adapter->ToHf(*native, {}));
+    if (!back.Contains(from)) return absl::OkStatus();
+    for (const auto& [name, tensor] : back) {
+      WINDLASS_RETURN_IF_ERROR(
+          AddNew(name, tensor.shape(), tensor.dtype(), model));
     }
     return absl::OkStatus();
   }
@@ -120,7 +140,7 @@ class Example {
     std::string over;
     int64_t count = 1;
     DType dtype = DType::kBF16;
-    bool alike = false;
+    const LayoutOp* joins = nullptr;
     const std::vector<std::vector<LayoutDim>>* shapes = nullptr;
     for (const LayoutOp& op : row.ops) {
       if (!op.over.empty()) {
@@ -129,23 +149,21 @@ class Example {
       }
       if (!op.shapes.empty()) shapes = &op.shapes;
       if (op.held.has_value()) dtype = *op.held;
-      // Two that are one on the other side have to be alike.
-      alike |= op.kind == LayoutOp::Kind::kOneWay && op.takes > 1;
+      // Several that are one on the other side have to be what that gives.
+      if (op.kind == LayoutOp::Kind::kOneWay && op.takes > 1) joins = &op;
     }
     WINDLASS_ASSIGN_OR_RETURN(const NamePattern::Pair names,
                               NamePattern::Compile(row.hf, {}));
     const int parts = row.hf.size() - row.companions;
     for (int64_t number = 0; number < count; ++number) {
-      Tensor first;
+      std::vector<NamedTensor> tensors;
       for (int part = 0; part < parts; ++part) {
         const std::string name =
             NameOf(names.left[part], names.slots, over, layer, number);
         if (model->Contains(name)) continue;
         const Shape shape =
             shapes == nullptr ? Shape{4, 6} : ShapeOf((*shapes)[part]);
-        Tensor tensor = alike && part > 0 ? first
-                                          : RandomTensor(DTypeOf(name, dtype),
-                                                         shape, random_);
+        Tensor tensor = RandomTensor(DTypeOf(name, dtype), shape, random_);
         for (const LayoutOp& op : row.ops) {
           // HF has the larger form.
           if (!absl::StartsWith(op.name, "pad ")) continue;
@@ -153,9 +171,33 @@ class Example {
           WINDLASS_RETURN_IF_ERROR(op.backward({}, &padded));
           tensor = padded[0];
         }
-        if (part == 0) first = tensor;
-        WINDLASS_RETURN_IF_ERROR(model->Insert(name, std::move(tensor)));
+        tensors.push_back({name, std::move(tensor)});
       }
+      if (joins != nullptr) WINDLASS_RETURN_IF_ERROR(Agree(*joins, &tensors));
+      for (NamedTensor& named : tensors) {
+        WINDLASS_RETURN_IF_ERROR(
+            model->Insert(std::move(named.name), std::move(named.tensor)));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Makes of tensors what is left of them there and back.
+  static absl::Status Agree(const LayoutOp& joins,
+                            std::vector<NamedTensor>* tensors) {
+    LayoutContext context;
+    std::vector<Tensor> values;
+    for (const NamedTensor& named : *tensors) {
+      context.names.push_back(named.name);
+      // Those that may be one and the same are.
+      const bool alike =
+          !values.empty() && named.tensor.shape() == values[0].shape();
+      values.push_back(alike ? values[0] : named.tensor);
+    }
+    WINDLASS_RETURN_IF_ERROR(joins.forward(context, &values));
+    WINDLASS_RETURN_IF_ERROR(joins.backward(context, &values));
+    for (size_t i = 0; i < values.size(); ++i) {
+      (*tensors)[i].tensor = std::move(values[i]);
     }
     return absl::OkStatus();
   }

@@ -144,6 +144,8 @@ class Section {
     if (row.kind == Row::Kind::kDropHf) {
       AddLoss(absl::StrCat("`", hf, row.hf[0], "`, dropped"));
     }
+    // What is made takes nothing.
+    if (row.kind == Row::Kind::kSynthesize) return;
     for (const LayoutOp& op : row.ops) {
       if (op.kind == LayoutOp::Kind::kExact) continue;
       AddLoss(op.kind == LayoutOp::Kind::kLossy

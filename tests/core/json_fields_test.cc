@@ -56,6 +56,20 @@ TEST(JsonFieldsTest, RefusesOtherListsAndSaysWhatWasFound) {
   }
 }
 
+TEST(JsonFieldsTest, ReadsNumbersOfEitherKind) {
+  const JsonFields fields =
+      Parse(R"({"i": 3, "f": 1e-2, "s": "3", "b": true})");
+  EXPECT_THAT(fields.GetNumber("i"), IsOkAndHolds(3.0));
+  EXPECT_THAT(fields.GetNumber("f"), IsOkAndHolds(0.01));
+  for (const char* field : {"s", "b"}) {
+    EXPECT_THAT(fields.GetNumber(field),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("expected a number")));
+  }
+  EXPECT_THAT(fields.GetNumber("none"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"none\"")));
+}
+
 TEST(JsonFieldsTest, AListThatIsNotThereIsMissing) {
   for (const char* json : {"{}", R"({"n": null})"}) {
     EXPECT_THAT(Parse(json).GetInts("n"),

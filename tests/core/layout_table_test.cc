@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "windlass/core/layout_op.h"
@@ -325,6 +326,40 @@ TEST(LayoutTableTest, DropsAndSynthesizes) {
   EXPECT_THAT(Names(hf), ElementsAre("head"));
 }
 
+TEST(LayoutTableTest, SynthesizesOnceOfTheFirstThatMatches) {
+  LayoutTable table;
+  table.Synthesize("rope", "a.{r*}", {});
+  LayoutTable chosen;
+  chosen.OneOf({"rope", "made", "",
+                [](const StateDict& hf) -> absl::StatusOr<std::string> {
+                  return std::string(hf.Contains("a.rope") ? "given" : "made");
+                }},
+               {{"made", table}, {"given", {}}});
+  const auto adapter = Make({chosen});
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict native,
+      adapter->FromHf(Dict({{"b", {2}}, {"a.x", {3}}, {"a.y", {2}}}), {}));
+  EXPECT_THAT(Names(native), ElementsAre("b", "a.x", "a.y", "rope"));
+  EXPECT_EQ(native.Find("rope")->source(), native.Find("a.x")->source());
+  ASSERT_OK_AND_ASSIGN(const StateDict given,
+                       adapter->FromHf(Dict({{"a.rope", {2}}}), {}));
+  EXPECT_THAT(Names(given), ElementsAre("a.rope"));
+}
+
+TEST(LayoutTableTest, AClosedTableLetsNothingPassToNative) {
+  LayoutTable table;
+  table.Rename("a", "b").DropHf("c").Closed();
+  const auto adapter = Make({table});
+  ASSERT_OK_AND_ASSIGN(const StateDict native,
+                       adapter->FromHf(Dict({{"a", {1}}, {"c", {1}}}), {}));
+  EXPECT_THAT(Names(native), ElementsAre("b"));
+  EXPECT_THAT(adapter->FromHf(Dict({{"a", {1}}, {"d", {1}}}), {}),
+              StatusIs(kInvalid, HasSubstr("\"d\"")));
+  ASSERT_OK_AND_ASSIGN(const StateDict hf,
+                       adapter->ToHf(Dict({{"b", {1}}, {"d", {1}}}), {}));
+  EXPECT_THAT(Names(hf), ElementsAre("a", "d"));
+}
+
 TEST(LayoutTableTest, DecodesWithWhatLiesBeside) {
   LayoutTable table;
   table.Decode("{n*}weight", {"{n*}weight_scale"}, "{n*}weight",
@@ -354,6 +389,66 @@ TEST(LayoutTableTest, ExactScalesAreThoseOfTheBlocks) {
     } else {
       EXPECT_OK(native);
     }
+  }
+}
+
+// What a scale is for, by its shape, and where element (e, i, j) has its own.
+TEST(LayoutTableTest, ScalesSayByTheirShapeWhatTheyAreFor) {
+  const struct {
+    Shape codes;
+    Shape scales;
+    std::function<int64_t(int64_t e, int64_t i, int64_t j)> scale_of;
+  } kRows[] = {
+      {{2, 3}, {}, [](int64_t, int64_t, int64_t) { return 0; }},
+      {{2, 3}, {1}, [](int64_t, int64_t, int64_t) { return 0; }},
+      {{130, 3}, {2, 1}, [](int64_t, int64_t i, int64_t) { return i / 128; }},
+      {{3, 2, 4}, {1}, [](int64_t, int64_t, int64_t) { return 0; }},
+      {{3, 2, 4}, {3}, [](int64_t e, int64_t, int64_t) { return e; }},
+      {{3, 2, 4}, {3, 1, 1}, [](int64_t e, int64_t, int64_t) { return e; }},
+      {{2, 2, 200},
+       {2, 1, 2},
+       [](int64_t e, int64_t, int64_t j) { return 2 * e + j / 128; }},
+  };
+  for (const auto& row : kRows) {
+    SCOPED_TRACE(absl::StrCat(absl::StrJoin(row.codes, "x"), " by ",
+                              absl::StrJoin(row.scales, "x")));
+    LayoutTable table;
+    table.Decode("w", {"s"}, "w", {layout::DequantizeByScale(DType::kF32)});
+    StateDict hf;
+    ASSERT_OK(hf.Insert("w", Random(row.codes, DType::kF8E4M3)));
+    ASSERT_OK(hf.Insert("s", Random(row.scales, DType::kF32)));
+    ASSERT_OK_AND_ASSIGN(const StateDict native, Make({table})->FromHf(hf, {}));
+    ASSERT_OK_AND_ASSIGN(const Tensor plain, Cast(*hf.Find("w"), DType::kF32));
+    ASSERT_OK_AND_ASSIGN(const std::string codes, ReadAll(plain));
+    ASSERT_OK_AND_ASSIGN(const std::string scales, ReadAll(*hf.Find("s")));
+    ASSERT_OK_AND_ASSIGN(const std::string found, ReadAll(*native.Find("w")));
+    const auto at = [](const std::string& bytes, int64_t index) {
+      float value;
+      std::memcpy(&value, &bytes[index * sizeof(value)], sizeof(value));
+      return value;
+    };
+    const int64_t cols = row.codes.back();
+    const int64_t rows = row.codes[row.codes.size() - 2];
+    const int64_t count = codes.size() / sizeof(float);
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t scale =
+          row.scale_of(k / (rows * cols), k / cols % rows, k % cols);
+      const float expected = at(codes, k) * at(scales, scale);
+      if (std::isnan(expected)) continue;
+      ASSERT_EQ(at(found, k), expected) << k;
+    }
+  }
+}
+
+TEST(LayoutTableTest, AScaleOfNoKnownShapeIsRefused) {
+  for (const Shape& scales : {Shape{3}, Shape{2, 2}, Shape{2, 1}}) {
+    LayoutTable table;
+    table.Decode("w", {"s"}, "w", {layout::DequantizeByScale(DType::kF32)});
+    StateDict hf;
+    ASSERT_OK(hf.Insert("w", Random({3, 4}, DType::kF8E4M3)));
+    ASSERT_OK(hf.Insert("s", Random(scales, DType::kF32)));
+    EXPECT_THAT(Make({table})->FromHf(hf, {}),
+                StatusIs(kInvalid, HasSubstr("\"w\"")));
   }
 }
 
@@ -507,6 +602,22 @@ TEST(LayoutTableTest, ExpertsMayBeCalledSoInTheNativeLayoutAlone) {
                             {}));
   EXPECT_THAT(adapter->FromHf(Dict({{"layers.1.moe.gate.weight", {1}}}), {}),
               StatusIs(kInvalid, HasSubstr("\"layers.1.\"")));
+}
+
+TEST(LayoutTableTest, NativeTensorsAtTheEndMayStandAsTheyCame) {
+  LayoutTable table;
+  table.Rename("{l}.a", "{l}.x")
+      .AtEndAsTheyCome()
+      .Rename("{l}.b", "{l}.y")
+      .AtEndAsTheyCome();
+  ASSERT_OK_AND_ASSIGN(const StateDict native,
+                       Make({table})->FromHf(Dict({{"2.b", {1}},
+                                                   {"1.a", {1}},
+                                                   {"w", {1}},
+                                                   {"1.b", {1}},
+                                                   {"2.a", {1}}}),
+                                             {}));
+  EXPECT_THAT(Names(native), ElementsAre("w", "2.y", "1.x", "1.y", "2.x"));
 }
 
 TEST(LayoutTableTest, ARuleTakesWhatItsExceptionsLeave) {

@@ -66,22 +66,49 @@ LayoutTable PerExpert(const MoeOptions& moe, const ExpertNames& names) {
   return table;
 }
 
+// Each expert times its factor.
+LayoutOp ScaleExperts(std::optional<DType> dtype) {
+  auto forward = [](const LayoutContext&,
+                    std::vector<Tensor>* tensors) -> absl::Status {
+    WINDLASS_ASSIGN_OR_RETURN(Tensor product,
+                              MulOuter((*tensors)[0], (*tensors)[1]));
+    tensors->assign(1, std::move(product));
+    return absl::OkStatus();
+  };
+  auto backward = [dtype](const LayoutContext&,
+                          std::vector<Tensor>* tensors) -> absl::Status {
+    const Tensor& experts = tensors->front();
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor ones, Fill(dtype.value_or(experts.dtype()),
+                          {experts.rank() > 0 ? experts.shape()[0] : 1}, 1));
+    tensors->push_back(std::move(ones));
+    return absl::OkStatus();
+  };
+  return layout::OneWay("times a factor each", 2, 1, forward, backward);
+}
+
 // An expert is [out, in] in HF, or [in, out] as in the native layout.
 LayoutTable Fused(const MoeOptions& moe, const ExpertNames& names,
                   bool as_native) {
   const LayoutDim& E = moe.experts;
   LayoutTable table;
-  auto row = [&](const char* hf, const char* native, const LayoutDim& out,
-                 const LayoutDim& in) {
+  auto row = [&](const char* name, const char* native, const LayoutDim& out,
+                 const LayoutDim& in, const std::string& factor = "") {
+    std::vector<std::string> hf = {absl::StrCat(names.hf, name)};
+    std::vector<std::vector<LayoutDim>> shapes = {{E, out, in}};
+    if (as_native) std::swap(shapes[0][1], shapes[0][2]);
     std::vector<LayoutOp> ops;
-    if (as_native) {
-      ops = {Shapes({{E, in, out}}), Share(E)};
-    } else {
-      ops = {Shapes({{E, out, in}}), Share(E), layout::Transpose()};
+    if (!factor.empty()) {
+      hf.push_back(factor);
+      shapes.push_back({E});
+      ops.push_back(ScaleExperts(moe.dtype));
     }
-    table.Map({absl::StrCat(names.hf, hf)},
-              {absl::StrCat(names.native, native)},
+    ops.insert(ops.begin(), Shapes(std::move(shapes)));
+    ops.push_back(Share(E));
+    if (!as_native) ops.push_back(layout::Transpose());
+    table.Map(std::move(hf), {absl::StrCat(names.native, native)},
               WithCast(std::move(ops), moe));
+    if (names.fused_at_end) table.AtEnd();
   };
   const LayoutDim& I = moe.intermediate;
   if (Gated(names)) {
@@ -89,7 +116,7 @@ LayoutTable Fused(const MoeOptions& moe, const ExpertNames& names,
   } else {
     row(".up_proj", ".gate_and_up_projs", I, moe.hidden);
   }
-  row(".down_proj", ".down_projs", moe.hidden, I);
+  row(".down_proj", ".down_projs", moe.hidden, I, names.down_scale);
   return table;
 }
 
@@ -353,8 +380,14 @@ class PeftLayout {
   std::optional<std::string> wanted_;
 };
 
-// Layers for predicting more tokens (MTP) have numbers of their own, of which
-// config.json does not speak.
+}  // namespace
+
+LayoutDim Doubled(const LayoutDim& dim) {
+  if (dim.size < 0) return {absl::StrCat("2", dim.name), -1, ""};
+  return {absl::StrCat("2", dim.name), std::min(dim.size, INT64_MAX / 2) * 2,
+          dim.origin};
+}
+
 std::function<bool(absl::string_view, int64_t)> SparseLayers(
     const MoeOptions& moe) {
   if (moe.sparse == nullptr) return nullptr;
@@ -362,14 +395,6 @@ std::function<bool(absl::string_view, int64_t)> SparseLayers(
     return !absl::StartsWith(layer, "mtp.") &&
            !absl::StrContains(layer, ".mtp.") && sparse(number);
   };
-}
-
-}  // namespace
-
-LayoutDim Doubled(const LayoutDim& dim) {
-  if (dim.size < 0) return {absl::StrCat("2", dim.name), -1, ""};
-  return {absl::StrCat("2", dim.name), std::min(dim.size, INT64_MAX / 2) * 2,
-          dim.origin};
 }
 
 LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names) {
@@ -385,6 +410,12 @@ LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names,
                                  {"fused", FusedForms(moe, names)}})
       .Together()
       .ClosedExperts({names.router, SparseLayers(moe)});
+  return table;
+}
+
+LayoutTable FusedExpertTable(const MoeOptions& moe, const ExpertNames& names) {
+  LayoutTable table = FusedForms(moe, names);
+  table.Together().ClosedExperts({names.router, SparseLayers(moe)});
   return table;
 }
 

@@ -5,9 +5,12 @@
 #ifndef WINDLASS_ADAPTERS_COMMON_EXPERT_TABLES_H_
 #define WINDLASS_ADAPTERS_COMMON_EXPERT_TABLES_H_
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/layout_op.h"
 #include "windlass/core/layout_table.h"
@@ -29,7 +32,18 @@ struct ExpertNames {
   bool fused_as_native = false;
   // What is merged of a tensor an expert stands at the end.
   bool merged_at_end = false;
+  // And so does what was fused already.
+  bool fused_at_end = false;
+  // A factor for each expert that goes into its down, [E]; empty for none.
+  // Ones are written, of the adapter's dtype.
+  std::string down_scale = {};
 };
+
+// Which layers config.json says to be mixtures, for LayoutTable::Experts.
+// Layers for predicting more tokens (MTP) have numbers of their own, of which
+// it does not speak. Null where it says nothing.
+std::function<bool(absl::string_view layer, int64_t number)> SparseLayers(
+    const MoeOptions& moe);
 
 // Twice the extent, under the name "2I".
 LayoutDim Doubled(const LayoutDim& dim);
@@ -46,6 +60,9 @@ LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names = {});
 // "fused".
 LayoutTable ExpertTable(const MoeOptions& moe, const ExpertNames& names,
                         LayoutChoice choice);
+
+// The fused form alone, for families that have no other.
+LayoutTable FusedExpertTable(const MoeOptions& moe, const ExpertNames& names);
 
 // LoRA of experts, in the forms that PEFT files have; the native tensors stand
 // at the end.

@@ -39,12 +39,16 @@ LayoutTable ModelRootTable(std::vector<std::string> kept) {
   return table;
 }
 
-LayoutTable ThinkerTable() {
+LayoutTable PrefixTable(const std::string& prefix) {
   LayoutTable table;
-  table.Rename("base_model.model.thinker.{r*}", "base_model.model.{r*}")
+  table
+      .Rename(absl::StrCat("base_model.model.", prefix, "{r*}"),
+              "base_model.model.{r*}")
       .Else()
-      .Rename("thinker.{r*}", "{r*}");
+      .Rename(absl::StrCat(prefix, "{r*}"), "{r*}");
   return table;
 }
+
+LayoutTable ThinkerTable() { return PrefixTable("thinker."); }
 
 }  // namespace windlass

@@ -15,7 +15,10 @@ namespace windlass {
 // Native names stay as they are on the way to HF.
 LayoutTable ModelRootTable(std::vector<std::string> kept = {});
 
-// "thinker." before every HF name; of LoRA behind PEFT's "base_model.model.".
+// `prefix` before every HF name; of LoRA behind PEFT's "base_model.model.".
+LayoutTable PrefixTable(const std::string& prefix);
+
+// With "thinker.".
 LayoutTable ThinkerTable();
 
 }  // namespace windlass

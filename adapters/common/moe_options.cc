@@ -148,6 +148,19 @@ std::vector<AdapterOption> NestedMoeAdapterOptions(std::string expert_layout) {
   };
 }
 
+std::vector<AdapterOption> FusedMoeAdapterOptions() {
+  std::vector<AdapterOption> options;
+  for (AdapterOption& option : NestedMoeAdapterOptions()) {
+    if (absl::c_linear_search(
+            std::vector<std::string>{"dtype", "moe_intermediate_size",
+                                     "num_experts"},
+            option.name)) {
+      options.push_back(std::move(option));
+    }
+  }
+  return options;
+}
+
 std::vector<AdapterOption> MoeAdapterOptions() {
   std::vector<AdapterOption> options = NestedMoeAdapterOptions();
   options.push_back({"uses_model_prefix", "as the names at hand",

@@ -51,6 +51,9 @@ std::vector<AdapterOption> MoeAdapterOptions();
 std::vector<AdapterOption> NestedMoeAdapterOptions(
     std::string expert_layout = "per_expert");
 
+// And those for experts that have one form in HF, and no LoRA.
+std::vector<AdapterOption> FusedMoeAdapterOptions();
+
 // E is read from whichever of its known fields is there, I from
 // `intermediate_field`. NotFound or InvalidArgument names the field of
 // config.json or the option.

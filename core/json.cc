@@ -177,6 +177,15 @@ std::size_t SkipSpace(absl::string_view json, std::size_t at) {
   return at;
 }
 
+// Whether a string, as it stands in a JSON text between its quotes, says
+// `name`. Letters may be written by their numbers, too.
+bool Says(absl::string_view text, absl::string_view name) {
+  if (!absl::StrContains(text, '\\')) return text == name;
+  const Json json = Json::parse(absl::StrCat("\"", text, "\""), nullptr,
+                                /*allow_exceptions=*/false);
+  return json.is_string() && json.get<std::string>() == name;
+}
+
 // The position of the comma or bracket behind the value that starts at `at`.
 std::size_t EndOfValue(absl::string_view json, std::size_t at) {
   int depth = 0;
@@ -206,7 +215,7 @@ std::string WithoutMembers(absl::string_view json, absl::string_view name) {
     const std::size_t end = EndOfString(json, at);
     const std::size_t colon = SkipSpace(json, end);
     const absl::string_view text = json.substr(at + 1, end - at - 2);
-    if (text != name || colon >= json.size() || json[colon] != ':') {
+    if (!Says(text, name) || colon >= json.size() || json[colon] != ':') {
       absl::StrAppend(&kept, json.substr(at, end - at));
       at = end;
       continue;

@@ -66,6 +66,7 @@ TEST(JsonTest, LeavesMembersOutAndAllElseAsItIs) {
       {R"({"q":1})", "{}"},
       {R"({"t": {"a": [], "q": [[1], {}]}, "q": null})", R"({"t": {"a": []}})"},
       {R"({"a": "q", "qq": ["q", "q"]})", R"({"a": "q", "qq": ["q", "q"]})"},
+      {R"({"a": "\"q", "\u0071": {"q": 2}})", R"({"a": "\"q"})"},
   };
   for (const auto& test : kCases) {
     ASSERT_OK(ParseJson(test.json)) << test.json;

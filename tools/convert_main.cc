@@ -5,7 +5,6 @@
 // link them into a convert of its own (examples/custom_adapter).
 
 #include <signal.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -317,14 +316,6 @@ void StopOnSignals() {
   }
 }
 
-// A checkpoint of many shards needs as many open files.
-void RaiseFileLimit() {
-  struct rlimit limit;
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 absl::Status Run(const Request& request, Conversion* conversion) {
   Progress progress(request.progress, conversion->report().bytes);
   TransferOptions options = request.transfer;
@@ -373,7 +364,6 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<Request> request = ParseRequest(*line);
   if (!request.ok()) return fail(request.status(), kExitUsage);
   StopOnSignals();
-  RaiseFileLimit();
   return Convert(*request, fail);
 }
 

@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/storage/descriptors.h"
 #include "windlass/io/storage/folder_lock.h"
 #include "windlass/io/storage/linux_calls.h"
 #include "windlass/io/storage/storage.h"
@@ -47,21 +48,21 @@ auto Retry(Call call) {
   return result;
 }
 
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  ~FileDescriptor() {
-    if (fd_ >= 0) ::close(fd_);
+// The same for a call that takes a descriptor: where there is none left, the
+// files go that can be opened again.
+template <typename Call>
+auto RetryOpening(Call call) {
+  auto result = Retry(call);
+  if (result < 0 && (errno == EMFILE || errno == ENFILE)) {
+    SharedDescriptor::CloseAll();
+    result = Retry(call);
   }
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  return result;
+}
 
-  int get() const { return fd_; }
-  int Release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
+int Open(const std::string& path, int flags) {
+  return RetryOpening([&] { return ::open(path.c_str(), flags, 0666); });
+}
 
 FileIdentity IdentityOf(const struct stat& info) {
 #ifdef __APPLE__
@@ -108,42 +109,82 @@ absl::Status FSync(int fd, const std::string& path) {
   return Errno(errno, path, "syncing");
 }
 
+// What is found where a file is expected.
+const char* KindName(mode_t mode) {
+  return S_ISDIR(mode)    ? "a folder"
+         : S_ISFIFO(mode) ? "a FIFO"
+         : S_ISSOCK(mode) ? "a socket"
+                          : "a device";
+}
+
+// Opens a regular file and nothing else, and never waits for it: opening a FIFO
+// would, and opening a device can do anything.
+absl::StatusOr<int> OpenRegular(const std::string& path, int flags,
+                                struct stat* info) {
+  if (path.find('\0') != path.npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": found a NUL in a path"));
+  }
+  auto check = [&]() -> absl::Status {
+    if (S_ISREG(info->st_mode)) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": found ", KindName(info->st_mode),
+                     ", expected a regular file"));
+  };
+  if (::stat(path.c_str(), info) == 0) WINDLASS_RETURN_IF_ERROR(check());
+  const int fd = Open(path, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return Errno(errno, path, "opening");
+  FileDescriptor owned(fd);
+  if (::fstat(fd, info) != 0) return Errno(errno, path, "stat");
+  WINDLASS_RETURN_IF_ERROR(check());
+  return owned.Release();
+}
+
 class LocalReadableFile : public ReadableFile {
  public:
   LocalReadableFile(std::string path, int fd, const struct stat& info)
       : path_(std::move(path)),
-        fd_(fd),
         identity_(IdentityOf(info)),
-        mode_(info.st_mode & 0777) {}
+        mode_(info.st_mode & 0777),
+        descriptor_(fd, [this] { return Reopen(); }) {}
 
   const std::string& name() const override { return path_; }
   int64_t size() const override { return identity_.size; }
   const FileIdentity& identity() const override { return identity_; }
   std::optional<int> mode() const override { return mode_; }
-  int fd() const { return fd_.get(); }
+  const SharedDescriptor& descriptor() const { return descriptor_; }
 
   absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
-    return PReadAll(fd_.get(), path_, offset, out);
+    WINDLASS_ASSIGN_OR_RETURN(const auto handle, descriptor_.Get());
+    return PReadAll(handle->get(), path_, offset, out);
   }
 
   absl::Status CheckUnchanged() const override {
-    struct stat by_fd, by_path;
-    if (::fstat(fd_.get(), &by_fd) != 0) return Errno(errno, path_, "stat");
-    if (::stat(path_.c_str(), &by_path) != 0) {
-      return Errno(errno, path_, "stat");
-    }
-    if (IdentityOf(by_fd) == identity_ && IdentityOf(by_path) == identity_) {
-      return absl::OkStatus();
-    }
+    struct stat info;
+    if (::stat(path_.c_str(), &info) != 0) return Errno(errno, path_, "stat");
+    return CheckIdentity(info);
+  }
+
+ private:
+  absl::Status CheckIdentity(const struct stat& info) const {
+    if (IdentityOf(info) == identity_) return absl::OkStatus();
     return absl::FailedPreconditionError(
         absl::StrCat(path_, ": the file was changed while it was read"));
   }
 
- private:
+  absl::StatusOr<int> Reopen() const {
+    struct stat info;
+    WINDLASS_ASSIGN_OR_RETURN(const int fd,
+                              OpenRegular(path_, O_RDONLY, &info));
+    FileDescriptor owned(fd);
+    WINDLASS_RETURN_IF_ERROR(CheckIdentity(info));
+    return owned.Release();
+  }
+
   const std::string path_;
-  const FileDescriptor fd_;
   const FileIdentity identity_;
   const int mode_;
+  const SharedDescriptor descriptor_;
 };
 
 class LocalWritableFile : public WritableFile {
@@ -175,8 +216,11 @@ class LocalWritableFile : public WritableFile {
                                 int64_t size, int64_t to) override {
     const auto* file = dynamic_cast<const LocalReadableFile*>(&source);
     if (file == nullptr) return false;
-    WINDLASS_ASSIGN_OR_RETURN(const bool shared, Share(*file, from, size, to));
-    return shared ? true : CopyInKernel(*file, from, size, to);
+    WINDLASS_ASSIGN_OR_RETURN(const auto handle, file->descriptor().Get());
+    const int fd = handle->get();
+    WINDLASS_ASSIGN_OR_RETURN(const bool shared,
+                              Share(*file, fd, from, size, to));
+    return shared ? true : CopyInKernel(*file, fd, from, size, to);
   }
 
   absl::Status SetMode(int mode) override {
@@ -209,8 +253,8 @@ class LocalWritableFile : public WritableFile {
   static constexpr int64_t kShareBlock = 4096;
 
   // Only whole blocks can be shared; the ends of the range are copied.
-  absl::StatusOr<bool> Share(const LocalReadableFile& file, int64_t from,
-                             int64_t size, int64_t to) {
+  absl::StatusOr<bool> Share(const LocalReadableFile& file, int fd,
+                             int64_t from, int64_t size, int64_t to) {
     if (!can_share_.load(std::memory_order_relaxed) ||
         (from - to) % kShareBlock != 0) {
       return false;
@@ -220,7 +264,7 @@ class LocalWritableFile : public WritableFile {
     if (blocks <= 0) return false;
     int error = EINTR;
     while (error == EINTR) {
-      error = ShareRange(file.fd(), from + head, blocks, fd_.get(), to + head);
+      error = ShareRange(fd, from + head, blocks, fd_.get(), to + head);
     }
     if (error != 0) {
       can_share_.store(false, std::memory_order_relaxed);
@@ -232,13 +276,13 @@ class LocalWritableFile : public WritableFile {
     return true;
   }
 
-  absl::StatusOr<bool> CopyInKernel(const LocalReadableFile& file, int64_t from,
-                                    int64_t size, int64_t to) {
+  absl::StatusOr<bool> CopyInKernel(const LocalReadableFile& file, int fd,
+                                    int64_t from, int64_t size, int64_t to) {
     if (!can_copy_.load(std::memory_order_relaxed)) return false;
     bool begun = false;
     while (size > 0) {
-      const ssize_t done = Retry(
-          [&] { return CopyRange(file.fd(), from, fd_.get(), to, size); });
+      const ssize_t done =
+          Retry([&] { return CopyRange(fd, from, fd_.get(), to, size); });
       // Not between these file systems, or not in this kernel.
       const bool cannot = done == 0 || (done < 0 && errno != EIO &&
                                         errno != ENOSPC && errno != EDQUOT);
@@ -340,39 +384,6 @@ class LocalEditableFile : public EditableFile {
   int64_t size_;
 };
 
-// What is found where a file is expected.
-const char* KindName(mode_t mode) {
-  return S_ISDIR(mode)    ? "a folder"
-         : S_ISFIFO(mode) ? "a FIFO"
-         : S_ISSOCK(mode) ? "a socket"
-                          : "a device";
-}
-
-// Opens a regular file and nothing else, and never waits for it: opening a FIFO
-// would, and opening a device can do anything.
-absl::StatusOr<int> OpenRegular(const std::string& path, int flags,
-                                struct stat* info) {
-  if (path.find('\0') != path.npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": found a NUL in a path"));
-  }
-  auto check = [&]() -> absl::Status {
-    if (S_ISREG(info->st_mode)) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": found ", KindName(info->st_mode),
-                     ", expected a regular file"));
-  };
-  if (::stat(path.c_str(), info) == 0) WINDLASS_RETURN_IF_ERROR(check());
-  const int fd = Retry([&] {
-    return ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  });
-  if (fd < 0) return Errno(errno, path, "opening");
-  FileDescriptor owned(fd);
-  if (::fstat(fd, info) != 0) return Errno(errno, path, "stat");
-  WINDLASS_RETURN_IF_ERROR(check());
-  return owned.Release();
-}
-
 Storage::Kind KindOf(const struct stat& info) {
   return S_ISDIR(info.st_mode)   ? Storage::Kind::kDirectory
          : S_ISREG(info.st_mode) ? Storage::Kind::kFile
@@ -390,10 +401,8 @@ class LocalStorage : public Storage {
 
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(
       const std::string& path) override {
-    const int fd = Retry([&] {
-      return ::open(path.c_str(),
-                    O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
-    });
+    const int fd =
+        Open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return Errno(errno, path, "creating");
     return std::make_unique<LocalWritableFile>(path, fd);
   }
@@ -483,9 +492,7 @@ class LocalStorage : public Storage {
   }
 
   absl::Status SyncDirectory(const std::string& path) override {
-    const int fd = Retry([&] {
-      return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    });
+    const int fd = Open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     // A folder above ours may let us through without being read.
     if (fd < 0 && errno == EACCES) return absl::OkStatus();
     if (fd < 0) return Errno(errno, path, "opening");
@@ -511,9 +518,7 @@ class LocalStorage : public Storage {
   }
 
   std::optional<int64_t> FreeBytes(const std::string& path) override {
-    const int fd = Retry([&] {
-      return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    });
+    const int fd = Open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return std::nullopt;
     const FileDescriptor owned(fd);
     struct statvfs info;

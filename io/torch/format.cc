@@ -196,10 +196,11 @@ class TorchFormat : public CheckpointFormat {
       WINDLASS_RETURN_IF_ERROR(AddFile(std::move(one), &checkpoint));
     }
     if (file.empty()) {
+      const absl::flat_hash_set<absl::string_view> used(files.begin(),
+                                                        files.end());
       for (std::string& name : WeightFiles(names)) {
-        if (!absl::c_linear_search(files, name)) {
+        if (!used.contains(name))
           checkpoint.left_out.push_back(std::move(name));
-        }
       }
     } else {
       const std::optional<ShardNumber> number = ParseShardNumber(file);

@@ -10,12 +10,15 @@ namespace windlass {
 namespace {
 
 // Bit by bit, as the polynomial has it.
+uint32_t Step(uint32_t crc, char byte) {
+  crc ^= static_cast<uint8_t>(byte);
+  for (int i = 0; i < 8; ++i) crc = (crc >> 1) ^ (crc & 1 ? 0xEDB88320 : 0);
+  return crc;
+}
+
 uint32_t Reference(absl::string_view bytes) {
   uint32_t crc = 0xFFFFFFFF;
-  for (const char c : bytes) {
-    crc ^= static_cast<uint8_t>(c);
-    for (int i = 0; i < 8; ++i) crc = (crc >> 1) ^ (crc & 1 ? 0xEDB88320 : 0);
-  }
+  for (const char c : bytes) crc = Step(crc, c);
   return ~crc;
 }
 
@@ -31,6 +34,26 @@ TEST(Crc32Test, IsTheOneOfZipArchives) {
   EXPECT_EQ(ExtendCrc32(0, "123456789"), 0xCBF43926u);
   for (const int size : {1, 7, 8, 63, 64, 65, 1000, 4097}) {
     EXPECT_EQ(ExtendCrc32(0, SomeBytes(size)), Reference(SomeBytes(size)));
+  }
+}
+
+// Wherever bytes begin and however many there are: large runs are not taken
+// byte by byte.
+TEST(Crc32Test, IsTheSameForEverySizeAndPlace) {
+  const std::string bytes = SomeBytes(700);
+  for (int begin = 0; begin < 20; ++begin) {
+    uint32_t crc = 0xFFFFFFFF;
+    for (int size = 0; begin + size < 700; ++size) {
+      ASSERT_EQ(ExtendCrc32(0, absl::string_view(bytes).substr(begin, size)),
+                ~crc)
+          << size << " bytes from " << begin;
+      crc = Step(crc, bytes[begin + size]);
+    }
+  }
+  for (const int cut : {1, 63, 64, 100, 129, 500}) {
+    EXPECT_EQ(
+        ExtendCrc32(ExtendCrc32(0, bytes.substr(0, cut)), bytes.substr(cut)),
+        Reference(bytes));
   }
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/io/pickle/pickle.h"
 #include "windlass/io/storage/storage.h"
@@ -57,8 +58,9 @@ bool IsDcpClass(absl::string_view name) {
 
 // Whether an object is of a class, in whichever module.
 bool IsA(const PickleNode& node, absl::string_view class_name) {
-  return node.Is(Kind::kObject) &&
-         absl::EndsWith(node.callee->text, absl::StrCat(".", class_name));
+  if (!node.Is(Kind::kObject)) return false;
+  absl::string_view name = node.callee->text;
+  return absl::ConsumeSuffix(&name, class_name) && absl::EndsWith(name, ".");
 }
 
 absl::Status Invalid(absl::string_view found, absl::string_view expected) {

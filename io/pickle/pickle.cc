@@ -1,5 +1,6 @@
 #include "windlass/io/pickle/pickle.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -13,7 +14,6 @@ namespace windlass {
 namespace {
 
 using Kind = PickleNode::Kind;
-using Nodes = std::vector<const PickleNode*>;
 
 // No data nests as deep as this.
 constexpr int kMaxDepth = 500;
@@ -22,6 +22,10 @@ constexpr int kMaxDepth = 500;
 // operand, or the one by which the object is known later.
 constexpr size_t kMinNodeBytes = 2;
 constexpr size_t kSharedNodes = 512;
+
+// Room for items is taken in blocks of this many, or as many as are needed.
+constexpr size_t kBlockItems = 64;
+constexpr size_t kMaxBlockItems = size_t{1} << 16;
 
 // The instructions, as Python's pickletools has them.
 enum Opcode : uint8_t {
@@ -234,22 +238,41 @@ class PickleMachine {
     return node;
   }
 
-  // The last `count` of the stack.
-  absl::StatusOr<Nodes> PopLast(size_t count) {
-    if (Available() < count) {
-      return Invalid("an instruction without its operands");
-    }
-    Nodes nodes(stack_.end() - count, stack_.end());
-    stack_.resize(stack_.size() - count);
-    return nodes;
+  // How many nodes were put on the stack since the innermost mark, which goes.
+  absl::StatusOr<size_t> PopMark() {
+    if (marks_.empty()) return Invalid("an instruction without its mark");
+    const size_t count = Available();
+    marks_.pop_back();
+    return count;
   }
 
-  // What was put on the stack since the innermost mark, and the mark.
-  absl::StatusOr<Nodes> PopToMark() {
-    if (marks_.empty()) return Invalid("an instruction without its mark");
-    WINDLASS_ASSIGN_OR_RETURN(Nodes nodes, PopLast(Available()));
-    marks_.pop_back();
-    return nodes;
+  // Moves the last `count` of the stack behind the items of a node.
+  void MoveItems(size_t count, PickleNode* node) {
+    if (count == 0) return;
+    const size_t size = node->items.size();
+    if (size + count > node->room) {
+      const size_t room =
+          std::max<size_t>(size + count, 2 * size_t{node->room});
+      const PickleNode** const items = MakeRoom(room);
+      std::copy(node->items.begin(), node->items.end(), items);
+      node->items = absl::MakeConstSpan(items, size);
+      node->room = static_cast<uint32_t>(room);
+    }
+    // What lies in blocks is const for all but this.
+    const auto end = const_cast<const PickleNode**>(node->items.data()) + size;
+    std::copy(stack_.end() - count, stack_.end(), end);
+    node->items = absl::MakeConstSpan(node->items.data(), size + count);
+    stack_.resize(stack_.size() - count);
+  }
+
+  const PickleNode** MakeRoom(size_t count) {
+    if (count > block_left_) {
+      block_size_ = std::max(count, std::min(2 * block_size_, kMaxBlockItems));
+      block_left_ = block_size_;
+      pickle_.items_.emplace_back(new const PickleNode*[block_size_]);
+    }
+    block_left_ -= count;
+    return pickle_.items_.back().get() + block_size_ - block_left_ - count;
   }
 
   // The container or object that an instruction changes, which stays on the
@@ -310,24 +333,28 @@ class PickleMachine {
     return Push(node);
   }
 
-  absl::Status PushItems(Kind kind, absl::StatusOr<Nodes> items) {
-    WINDLASS_RETURN_IF_ERROR(items.status());
-    if (kind == Kind::kTuple && items->empty()) return Push(empty_tuple_);
+  // A tuple or a set of the last `count` of the stack.
+  absl::Status PushItems(Kind kind, const absl::StatusOr<size_t>& count) {
+    WINDLASS_RETURN_IF_ERROR(count.status());
+    if (Available() < *count) {
+      return Invalid("an instruction without its operands");
+    }
+    if (kind == Kind::kTuple && *count == 0) return Push(empty_tuple_);
     PickleNode* const node = Make(kind);
-    node->items = *std::move(items);
+    MoveItems(*count, node);
     return Push(node);
   }
 
   absl::Status PushClass(absl::string_view module, absl::string_view name) {
-    const std::string full = absl::StrCat(module, ".", name);
-    const PickleNode*& known = classes_[full];
+    const PickleNode*& known = classes_[{module, name}];
     if (known == nullptr) {
+      std::string full = absl::StrCat(module, ".", name);
       if (!is_allowed_(full)) {
         return Invalid(absl::StrCat(
             "the class or function ", absl::CHexEscape(full),
             ", expected none but those that hold tensors; nothing was called"));
       }
-      pickle_.texts_.push_back(full);
+      pickle_.texts_.push_back(std::move(full));
       PickleNode* const node = Make(Kind::kClass);
       node->text = pickle_.texts_.back();
       known = node;
@@ -342,24 +369,26 @@ class PickleMachine {
   }
 
   absl::Status PushStackClass() {
-    WINDLASS_ASSIGN_OR_RETURN(const Nodes names, PopLast(2));
-    if (!names[0]->Is(Kind::kString) || !names[1]->Is(Kind::kString)) {
+    WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const name, Pop());
+    WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const module, Pop());
+    if (!module->Is(Kind::kString) || !name->Is(Kind::kString)) {
       return Invalid("a class whose name is no string");
     }
-    return PushClass(names[0]->text, names[1]->text);
+    return PushClass(module->text, name->text);
   }
 
   // REDUCE and NEWOBJ: a class, and a tuple of its arguments.
   absl::Status PushObject() {
-    WINDLASS_ASSIGN_OR_RETURN(const Nodes operands, PopLast(2));
-    if (!operands[0]->Is(Kind::kClass) || !operands[1]->Is(Kind::kTuple)) {
-      return Invalid(absl::StrCat("a call of ", operands[0]->Describe(),
-                                  " with ", operands[1]->Describe(),
+    WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const arguments, Pop());
+    WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const callee, Pop());
+    if (!callee->Is(Kind::kClass) || !arguments->Is(Kind::kTuple)) {
+      return Invalid(absl::StrCat("a call of ", callee->Describe(), " with ",
+                                  arguments->Describe(),
                                   ", expected a class and a tuple"));
     }
     PickleNode* const node = Make(Kind::kObject);
-    node->callee = operands[0];
-    node->arguments = operands[1];
+    node->callee = callee;
+    node->arguments = arguments;
     return Push(node);
   }
 
@@ -381,45 +410,60 @@ class PickleMachine {
     return absl::OkStatus();
   }
 
-  absl::Status Append(Kind kind, const absl::StatusOr<Nodes>& items) {
-    WINDLASS_RETURN_IF_ERROR(items.status());
-    WINDLASS_ASSIGN_OR_RETURN(PickleNode* const node, Top());
+  // The container below the last `count` of the stack, which are for it.
+  absl::StatusOr<PickleNode*> Below(size_t count) {
+    if (Available() <= count) {
+      return Invalid("an instruction without its operands");
+    }
+    return const_cast<PickleNode*>(*(stack_.end() - count - 1));
+  }
+
+  absl::Status Append(Kind kind, const absl::StatusOr<size_t>& count) {
+    WINDLASS_RETURN_IF_ERROR(count.status());
+    WINDLASS_ASSIGN_OR_RETURN(PickleNode* const node, Below(*count));
     if (!node->Is(kind) && !node->Is(Kind::kObject)) {
       return Invalid(absl::StrCat("elements for ", node->Describe()));
     }
-    node->items.insert(node->items.end(), items->begin(), items->end());
+    MoveItems(*count, node);
     return absl::OkStatus();
   }
 
-  absl::Status AppendOne() {
-    WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const item, Pop());
-    return Append(Kind::kList, Nodes{item});
-  }
-
-  absl::Status SetItems(const absl::StatusOr<Nodes>& items) {
-    WINDLASS_RETURN_IF_ERROR(items.status());
-    WINDLASS_ASSIGN_OR_RETURN(PickleNode* const node, Top());
-    if (!IsMapping(*node) || items->size() % 2 != 0) {
+  absl::Status SetItems(const absl::StatusOr<size_t>& count) {
+    WINDLASS_RETURN_IF_ERROR(count.status());
+    WINDLASS_ASSIGN_OR_RETURN(PickleNode* const node, Below(*count));
+    if (!IsMapping(*node) || *count % 2 != 0) {
       return Invalid(absl::StrCat("keys and values for ", node->Describe()));
     }
-    node->items.insert(node->items.end(), items->begin(), items->end());
+    MoveItems(*count, node);
     return absl::OkStatus();
   }
 
   absl::Status Get(const absl::StatusOr<uint64_t>& index) {
     WINDLASS_RETURN_IF_ERROR(index.status());
-    const auto it = memo_.find(*index);
-    if (it == memo_.end()) {
+    if (*index >= memo_.size() || memo_[*index] == nullptr) {
       return Invalid(absl::StrCat("a reference to the object ", *index,
                                   ", which was not there yet"));
     }
-    return Push(it->second);
+    return Push(memo_[*index]);
   }
 
+  // Python numbers what it remembers from 0 on.
   absl::Status Put(const absl::StatusOr<uint64_t>& index) {
     WINDLASS_RETURN_IF_ERROR(index.status());
     WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const node, Top());
+    if (*index >= pickle_.bytes_->size()) {
+      return Invalid(absl::StrCat("the object ", *index,
+                                  ", more than a pickle of its size has"));
+    }
+    if (*index >= memo_.size()) memo_.resize(*index + 1);
+    memoized_ += memo_[*index] == nullptr;
     memo_[*index] = node;
+    return absl::OkStatus();
+  }
+
+  absl::Status DropToMark() {
+    WINDLASS_ASSIGN_OR_RETURN(const size_t count, PopMark());
+    stack_.resize(stack_.size() - count);
     return absl::OkStatus();
   }
 
@@ -458,7 +502,7 @@ class PickleMachine {
       case kPop:
         return Pop().status();
       case kPopMark:
-        return PopToMark().status();
+        return DropToMark();
       case kDup: {
         WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const top, Top());
         return Push(top);
@@ -502,13 +546,13 @@ class PickleMachine {
       case kEmptyTuple:
         return Push(empty_tuple_);
       case kTuple1:
-        return PushItems(Kind::kTuple, PopLast(1));
+        return PushItems(Kind::kTuple, size_t{1});
       case kTuple2:
-        return PushItems(Kind::kTuple, PopLast(2));
+        return PushItems(Kind::kTuple, size_t{2});
       case kTuple3:
-        return PushItems(Kind::kTuple, PopLast(3));
+        return PushItems(Kind::kTuple, size_t{3});
       case kTuple:
-        return PushItems(Kind::kTuple, PopToMark());
+        return PushItems(Kind::kTuple, PopMark());
       case kEmptyList:
         return Push(Make(Kind::kList));
       case kEmptyDict:
@@ -516,17 +560,17 @@ class PickleMachine {
       case kEmptySet:
         return Push(Make(Kind::kSet));
       case kFrozenSet:
-        return PushItems(Kind::kSet, PopToMark());
+        return PushItems(Kind::kSet, PopMark());
       case kAppend:
-        return AppendOne();
+        return Append(Kind::kList, size_t{1});
       case kAppends:
-        return Append(Kind::kList, PopToMark());
+        return Append(Kind::kList, PopMark());
       case kAddItems:
-        return Append(Kind::kSet, PopToMark());
+        return Append(Kind::kSet, PopMark());
       case kSetItem:
-        return SetItems(PopLast(2));
+        return SetItems(size_t{2});
       case kSetItems:
-        return SetItems(PopToMark());
+        return SetItems(PopMark());
       case kGlobal:
         return PushNamedClass();
       case kStackGlobal:
@@ -547,7 +591,7 @@ class PickleMachine {
       case kLongBinPut:
         return Put(TakeNumber(4));
       case kMemoize:
-        return Put(uint64_t{memo_.size()});
+        return Put(memoized_);
       default:
         return Invalid(absl::StrCat("the instruction 0x", absl::Hex(opcode),
                                     ", which pickles of data do not have"));
@@ -558,10 +602,16 @@ class PickleMachine {
   Pickle pickle_;
   absl::string_view rest_;
   size_t begin_ = 0;  // of the current instruction
-  Nodes stack_;
-  std::vector<size_t> marks_;  // how high the stack was
-  absl::flat_hash_map<uint64_t, const PickleNode*> memo_;
-  absl::flat_hash_map<std::string, const PickleNode*> classes_;
+  std::vector<const PickleNode*> stack_;
+  std::vector<size_t> marks_;            // how high the stack was
+  std::vector<const PickleNode*> memo_;  // null where nothing was put
+  uint64_t memoized_ = 0;                // of them, those that are not null
+  // By module and name, which are in the bytes.
+  absl::flat_hash_map<std::pair<absl::string_view, absl::string_view>,
+                      const PickleNode*>
+      classes_;
+  size_t block_size_ = kBlockItems / 2;  // of the last block of items
+  size_t block_left_ = 0;                // of its room
   std::array<const PickleNode*, 256> small_{};
   const PickleNode* none_ = nullptr;
   const PickleNode* empty_tuple_ = nullptr;

@@ -22,6 +22,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace windlass {
 
@@ -66,11 +67,12 @@ struct PickleNode {
   std::string Describe() const;
 
   Kind kind = Kind::kNone;
+  uint32_t room = 0;    // for that many items, while the pickle is read
   int64_t integer = 0;  // kBool, kInt; the bits of a kFloat
   absl::string_view text;
   // The elements of a tuple, list or set. Of a dictionary, or of an object that
   // was filled like one: a key, its value, and so on.
-  std::vector<const PickleNode*> items;
+  absl::Span<const PickleNode* const> items;
   const PickleNode* callee = nullptr;
   const PickleNode* arguments = nullptr;  // a tuple
   const PickleNode* state = nullptr;      // null for an object that has none
@@ -104,6 +106,7 @@ class Pickle {
 
   std::unique_ptr<const std::string> bytes_;  // what nodes' texts point into
   std::deque<PickleNode> nodes_;
+  std::vector<std::unique_ptr<const PickleNode*[]>> items_;  // of the nodes
   std::deque<std::string> texts_;  // and those that are put together
   const PickleNode* root_ = nullptr;
   size_t size_ = 0;

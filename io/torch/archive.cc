@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/types/span.h"
 #include "windlass/core/assemble.h"
 #include "windlass/core/leading_bytes.h"
 #include "windlass/core/status_macros.h"
@@ -35,6 +36,66 @@ absl::Status Invalid(absl::string_view found, absl::string_view expected) {
   return absl::InvalidArgumentError(
       absl::StrCat("found ", found, ", expected ", expected));
 }
+
+// A part of a source whose ends are in memory: there lies nearly all that is
+// read of an archive, in small pieces. Offsets are the source's.
+class EndsInMemory : public ByteSource {
+ public:
+  static absl::StatusOr<std::shared_ptr<const EndsInMemory>> Create(
+      const Extent& bytes) {
+    std::shared_ptr<EndsInMemory> ends(new EndsInMemory);
+    ends->source_ = bytes.source;
+    const int64_t head = std::min(bytes.size, kEndBytes);
+    const int64_t tail = std::min(bytes.size - head, kEndBytes);
+    WINDLASS_RETURN_IF_ERROR(ends->head_.Read(bytes, bytes.offset, head));
+    WINDLASS_RETURN_IF_ERROR(
+        ends->tail_.Read(bytes, bytes.offset + bytes.size - tail, tail));
+    return ends;
+  }
+
+  const std::string& name() const override { return source_->name(); }
+  int64_t size() const override { return source_->size(); }
+
+  absl::Status ReadAt(int64_t offset, absl::Span<char> out) const override {
+    for (const End* end : {&head_, &tail_}) {
+      if (end->Copy(offset, out)) return absl::OkStatus();
+    }
+    return source_->ReadAt(offset, out);
+  }
+
+  absl::string_view head() const { return head_.bytes; }
+
+ private:
+  // An archive of one tensor has some hundred bytes at either end.
+  static constexpr int64_t kEndBytes = 4096;
+
+  struct End {
+    absl::Status Read(const Extent& all, int64_t from, int64_t size) {
+      begin = from;
+      WINDLASS_ASSIGN_OR_RETURN(bytes, ReadRange(*all.source, from, size));
+      return absl::OkStatus();
+    }
+
+    bool Copy(int64_t offset, absl::Span<char> out) const {
+      const int64_t size = out.size();
+      const int64_t has = bytes.size();
+      if (offset < begin || size > has || offset - begin > has - size) {
+        return false;
+      }
+      std::copy_n(bytes.data() + (offset - begin), size, out.data());
+      return true;
+    }
+
+    int64_t begin = 0;
+    std::string bytes;
+  };
+
+  EndsInMemory() = default;
+
+  std::shared_ptr<const ByteSource> source_;
+  End head_;
+  End tail_;
+};
 
 // The pickle that begins at `begin`; reads more of the file until it is whole.
 absl::StatusOr<Pickle> ReadPickle(const Extent& bytes, int64_t begin) {
@@ -100,15 +161,15 @@ absl::StatusOr<StorageId> ReadStorageId(const PickleNode& node) {
 // How a tensor is made: the function, and what it is given.
 struct Rebuild {
   absl::string_view function;
-  const std::vector<const PickleNode*>* arguments = nullptr;
+  absl::Span<const PickleNode* const> arguments;
 };
 
 // Takes off what wraps a tensor: parameters, and types that are tensors alone.
 Rebuild Unwrap(const PickleNode* node) {
   Rebuild rebuild;
   while (node->Is(Kind::kObject)) {
-    const auto& arguments = node->arguments->items;
-    rebuild = {node->callee->text, &arguments};
+    const auto arguments = node->arguments->items;
+    rebuild = {node->callee->text, arguments};
     if (absl::StartsWith(rebuild.function, "torch._utils._rebuild_parameter") &&
         !arguments.empty()) {
       node = arguments[0];
@@ -119,7 +180,7 @@ Rebuild Unwrap(const PickleNode* node) {
         arguments.size() >= 3 && arguments[0]->Is(Kind::kClass) &&
         arguments[1]->Is(Kind::kClass) && IsTensorType(arguments[1]->text) &&
         arguments[2]->Is(Kind::kTuple)) {
-      return {arguments[0]->text, &arguments[2]->items};
+      return {arguments[0]->text, arguments[2]->items};
     }
     return rebuild;
   }
@@ -159,17 +220,17 @@ absl::StatusOr<Shape> ReadShape(const PickleNode& node) {
 }
 
 absl::StatusOr<TorchArchive> TorchArchive::Open(const Extent& bytes) {
-  const int64_t size =
-      std::min(bytes.size, static_cast<int64_t>(kLeadingBytes));
-  WINDLASS_ASSIGN_OR_RETURN(const std::string leading,
-                            ReadRange(*bytes.source, bytes.offset, size));
+  WINDLASS_ASSIGN_OR_RETURN(const auto ends, EndsInMemory::Create(bytes));
+  const absl::string_view leading = ends->head().substr(0, kLeadingBytes);
   TorchArchive archive;
+  archive.bytes_ = bytes;
   if (IsZip(leading)) {
-    WINDLASS_RETURN_IF_ERROR(archive.OpenZip(bytes));
+    WINDLASS_RETURN_IF_ERROR(
+        archive.OpenZip(Extent{ends, bytes.offset, bytes.size}));
     return archive;
   }
   if (absl::StartsWith(leading, "\x80")) {
-    WINDLASS_RETURN_IF_ERROR(archive.OpenLegacy(bytes));
+    WINDLASS_RETURN_IF_ERROR(archive.OpenLegacy());
     return archive;
   }
   const std::string what = DescribeLeadingBytes(leading);
@@ -194,7 +255,7 @@ absl::Status TorchArchive::OpenZip(const Extent& bytes) {
         "one in a folder, as torch.save writes it");
   }
   folder_ = std::string(folders[0]);
-  if (zip_->entries().contains(absl::StrCat(folder_, "/constants.pkl"))) {
+  if (zip_->FindEntry(absl::StrCat(folder_, "/constants.pkl")) != nullptr) {
     return Invalid("a TorchScript archive, which holds a program",
                    "a state dict");
   }
@@ -229,11 +290,11 @@ absl::Status TorchArchive::OpenZip(const Extent& bytes) {
 
 // Five pickles (the magic number, the version, what the machine was, the
 // object, the storages' keys), and each storage with its length before it.
-absl::Status TorchArchive::OpenLegacy(const Extent& bytes) {
+absl::Status TorchArchive::OpenLegacy() {
   std::vector<Pickle> pickles;
   int64_t position = 0;
   for (int i = 0; i < 5; ++i) {
-    WINDLASS_ASSIGN_OR_RETURN(Pickle pickle, ReadPickle(bytes, position));
+    WINDLASS_ASSIGN_OR_RETURN(Pickle pickle, ReadPickle(bytes_, position));
     position += static_cast<int64_t>(pickle.size());
     const PickleNode& root = pickle.root();
     if (i == 0 && !(root.Is(Kind::kLong) && root.text == kLegacyMagic)) {
@@ -252,11 +313,10 @@ absl::Status TorchArchive::OpenLegacy(const Extent& bytes) {
     pickles.push_back(std::move(pickle));
   }
   pickle_ = std::make_unique<const Pickle>(std::move(pickles[3]));
-  return FindLegacyStorages(bytes, position, pickles[4]);
+  return FindLegacyStorages(position, pickles[4]);
 }
 
-absl::Status TorchArchive::FindLegacyStorages(const Extent& bytes,
-                                              int64_t begin,
+absl::Status TorchArchive::FindLegacyStorages(int64_t begin,
                                               const Pickle& keys) {
   absl::flat_hash_map<std::string, StorageId> ids;
   for (const PickleNode& node : pickle_->nodes()) {
@@ -277,23 +337,24 @@ absl::Status TorchArchive::FindLegacyStorages(const Extent& bytes,
     if (!key->Is(Kind::kString) || id == ids.end()) {
       return Invalid("a storage that no tensor has", "only those in use");
     }
-    if (bytes.size - begin < 8) {
+    if (bytes_.size - begin < 8) {
       return absl::DataLossError(
           "found the end before all storages; the file was truncated");
     }
     begin += 8;  // its elements, which the pickle has too
-    if (id->second.bytes > bytes.size - begin) {
+    if (id->second.bytes > bytes_.size - begin) {
       return absl::DataLossError(absl::StrCat(
           "found the end in the storage ", absl::CHexEscape(key->text), " of ",
           id->second.bytes, " bytes; the file was truncated"));
     }
-    legacy_.emplace(key->text, Extent{bytes.source, bytes.offset + begin,
+    legacy_.emplace(key->text, Extent{bytes_.source, bytes_.offset + begin,
                                       id->second.bytes});
     begin += id->second.bytes;
   }
-  if (begin == bytes.size) return absl::OkStatus();
-  return Invalid(absl::StrCat(bytes.size - begin, " bytes behind the storages"),
-                 "the end");
+  if (begin == bytes_.size) return absl::OkStatus();
+  return Invalid(
+      absl::StrCat(bytes_.size - begin, " bytes behind the storages"),
+      "the end");
 }
 
 absl::StatusOr<Tensor> TorchArchive::GetStorage(
@@ -307,6 +368,7 @@ absl::StatusOr<Tensor> TorchArchive::GetStorage(
   if (zip_.has_value()) {
     WINDLASS_ASSIGN_OR_RETURN(
         extent, zip_->Find(absl::StrCat(folder_, "/data/", id.key)));
+    extent.source = bytes_.source;
   } else {
     const auto it = legacy_.find(id.key);
     if (it == legacy_.end()) {
@@ -347,7 +409,7 @@ absl::StatusOr<Tensor> TorchArchive::GetTensor(const PickleNode& node) const {
   }
   // storage, offset, size, strides, requires_grad, hooks; the dtype in v3; what
   // else there is to say.
-  const auto& arguments = *rebuild.arguments;
+  const auto arguments = rebuild.arguments;
   const size_t count = v1 ? 4 : v2 ? 6 : 7;
   if (arguments.size() < count || !arguments[1]->Is(Kind::kInt) ||
       (v3 && !arguments[6]->Is(Kind::kClass))) {

@@ -48,13 +48,13 @@ class TorchArchive {
   TorchArchive() = default;
 
   absl::Status OpenZip(const Extent& bytes);
-  absl::Status OpenLegacy(const Extent& bytes);
-  absl::Status FindLegacyStorages(const Extent& bytes, int64_t begin,
-                                  const Pickle& keys);
+  absl::Status OpenLegacy();
+  absl::Status FindLegacyStorages(int64_t begin, const Pickle& keys);
 
   absl::StatusOr<Tensor> GetStorage(const PickleNode& node,
                                     std::optional<DType> dtype) const;
 
+  Extent bytes_;
   std::unique_ptr<const Pickle> pickle_;
   // Of a zip archive: the folder of all its entries; legacy_ is empty then.
   std::optional<ZipArchive> zip_;

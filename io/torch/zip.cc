@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -88,17 +89,19 @@ absl::StatusOr<Directory> FindDirectory(const Extent& bytes) {
   const int64_t locator =
       bytes.size - static_cast<int64_t>(tail.size() - *end) - kLocator64Bytes;
   if (locator >= 0) {
-    WINDLASS_ASSIGN_OR_RETURN(const std::string found,
-                              Read(bytes, locator, kLocator64Bytes));
-    if (absl::StartsWith(found, kLocator64)) {
-      WINDLASS_ASSIGN_OR_RETURN(
-          const std::string end64,
-          Read(bytes, static_cast<int64_t>(Number(found, 8, 8)), kEnd64Bytes));
-      if (!absl::StartsWith(end64, kEnd64)) {
+    // Not moved out of their status: GCC 12 then warns of their bytes.
+    const absl::StatusOr<std::string> found =
+        Read(bytes, locator, kLocator64Bytes);
+    if (!found.ok()) return found.status();
+    if (absl::StartsWith(*found, kLocator64)) {
+      const absl::StatusOr<std::string> end64 =
+          Read(bytes, static_cast<int64_t>(Number(*found, 8, 8)), kEnd64Bytes);
+      if (!end64.ok()) return end64.status();
+      if (!absl::StartsWith(*end64, kEnd64)) {
         return Invalid("a zip64 locator that points at no zip64 record");
       }
-      return Directory{Number(end64, 48, 8), Number(end64, 40, 8),
-                       Number(end64, 32, 8)};
+      return Directory{Number(*end64, 48, 8), Number(*end64, 40, 8),
+                       Number(*end64, 32, 8)};
     }
   }
   return Directory{Number(tail, *end + 16, 4), Number(tail, *end + 12, 4),
@@ -150,9 +153,10 @@ absl::StatusOr<ZipArchive> ZipArchive::Open(const Extent& bytes) {
   ZipArchive archive;
   archive.bytes_ = bytes;
   archive.directory_ = static_cast<int64_t>(directory.begin);
-  WINDLASS_ASSIGN_OR_RETURN(const std::string text,
+  WINDLASS_ASSIGN_OR_RETURN(std::string text,
                             Read(bytes, archive.directory_, directory.size));
-  absl::string_view rest = text;
+  archive.text_ = std::make_unique<const std::string>(std::move(text));
+  absl::string_view rest = *archive.text_;
   archive.entries_.reserve(directory.entries);
   for (uint64_t i = 0; i < directory.entries; ++i) {
     if (rest.size() < kDirectoryEntryBytes ||
@@ -178,22 +182,33 @@ absl::StatusOr<ZipArchive> ZipArchive::Open(const Extent& bytes) {
     }
     entry.header = static_cast<int64_t>(raw.header);
     entry.size = static_cast<int64_t>(raw.compressed);
-    if (!archive.entries_.emplace(name, entry).second) {
-      return Invalid(
-          absl::StrCat("the zip entry ", absl::CHexEscape(name), " twice"));
-    }
+    archive.entries_.emplace_back(name, entry);
     rest.remove_prefix(all_size);
   }
-  return archive;
+  absl::c_sort(archive.entries_,
+               [](const auto& a, const auto& b) { return a.first < b.first; });
+  const auto twice = absl::c_adjacent_find(
+      archive.entries_,
+      [](const auto& a, const auto& b) { return a.first == b.first; });
+  if (twice == archive.entries_.end()) return archive;
+  return Invalid(
+      absl::StrCat("the zip entry ", absl::CHexEscape(twice->first), " twice"));
+}
+
+const ZipArchive::Entry* ZipArchive::FindEntry(absl::string_view name) const {
+  const auto it = std::lower_bound(
+      entries_.begin(), entries_.end(), name,
+      [](const auto& a, absl::string_view b) { return a.first < b; });
+  return it == entries_.end() || it->first != name ? nullptr : &it->second;
 }
 
 absl::StatusOr<Extent> ZipArchive::Find(absl::string_view name) const {
-  const auto it = entries_.find(name);
-  if (it == entries_.end()) {
+  const Entry* const found = FindEntry(name);
+  if (found == nullptr) {
     return absl::NotFoundError(
         absl::StrCat("found no ", absl::CHexEscape(name), " in the archive"));
   }
-  const Entry& entry = it->second;
+  const Entry& entry = *found;
   if (entry.method != 0 || entry.encrypted) {
     return absl::UnimplementedError(absl::StrCat(
         "found ", absl::CHexEscape(name), " ",

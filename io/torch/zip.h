@@ -6,9 +6,11 @@
 #define WINDLASS_IO_TORCH_ZIP_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "windlass/core/byte_source.h"
@@ -24,7 +26,8 @@ class ZipArchive {
     int method = 0;      // 0: stored
     bool encrypted = false;
   };
-  using Entries = absl::flat_hash_map<std::string, Entry>;
+  // Sorted by name.
+  using Entries = std::vector<std::pair<absl::string_view, Entry>>;
 
   // Reads the directory of the archive that fills `bytes`, which may be a part
   // of a file. DataLoss where it has no end; InvalidArgument where what is
@@ -33,6 +36,9 @@ class ZipArchive {
 
   const Entries& entries() const { return entries_; }
 
+  // The entry of that name; null for none.
+  const Entry* FindEntry(absl::string_view name) const;
+
   // Where the bytes of an entry lie. NotFound where there is none;
   // Unimplemented where it is compressed or encrypted. Reads its local header.
   absl::StatusOr<Extent> Find(absl::string_view name) const;
@@ -40,6 +46,7 @@ class ZipArchive {
  private:
   Extent bytes_;
   int64_t directory_ = 0;  // where it begins; entries end before
+  std::unique_ptr<const std::string> text_;  // of the directory, with names
   Entries entries_;
 };
 

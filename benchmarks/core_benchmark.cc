@@ -1,4 +1,5 @@
-// How fast are the parts: key rewriting, header parsing, casting?
+// How fast are the parts: key rewriting, header parsing, casting,
+// checksums?
 //
 //   tools/bazel run -c opt //benchmarks:core_benchmark
 
@@ -15,6 +16,7 @@
 #include "windlass/core/state_dict.h"
 #include "windlass/core/tensor.h"
 #include "windlass/io/safetensors/header.h"
+#include "windlass/io/transfer/crc32.h"
 
 namespace windlass {
 namespace {
@@ -88,6 +90,14 @@ void BM_ParseHeader(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * json.size());
 }
 BENCHMARK(BM_ParseHeader)->Unit(benchmark::kMillisecond);
+
+// As much as the engine reads at a time.
+void BM_Crc32(benchmark::State& state) {
+  const std::string bytes(512 << 10, '\x3A');
+  for (auto _ : state) benchmark::DoNotOptimize(ExtendCrc32(0, bytes));
+  state.SetBytesProcessed(state.iterations() * bytes.size());
+}
+BENCHMARK(BM_Crc32);
 
 // Bytes written a second.
 void BM_Cast(benchmark::State& state) {

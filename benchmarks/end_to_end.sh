@@ -1,7 +1,7 @@
 #!/bin/bash
 # What does a conversion cost beside copying the same files?
 #
-#   benchmarks/end_to_end.sh [FOLDER]     (20 GB of room; root for loop mounts)
+#   benchmarks/end_to_end.sh [FOLDER]     (21 GB of room; root for loop mounts)
 #
 # Makes its inputs, runs each contender in turn, side by side, and prints
 # ratios of wall time to `cp -r --reflink=never` of the same input, the median
@@ -22,10 +22,12 @@ cleanup() {
 trap cleanup EXIT
 
 tools/bazel build -c opt //benchmarks:convert //benchmarks:bare_copy \
-  //benchmarks:make_checkpoint 2>"$base/log" || { cat "$base/log"; exit 1; }
+  //benchmarks:make_checkpoint //tools:diff //tools:inspect 2>"$base/log" ||
+  { cat "$base/log"; exit 1; }
 bin="$base/bin"
 mkdir "$bin"
-cp bazel-bin/benchmarks/{convert,bare_copy,make_checkpoint} "$bin/"
+cp bazel-bin/benchmarks/{convert,bare_copy,make_checkpoint} \
+  bazel-bin/tools/{diff,inspect} "$bin/"
 export PATH="$bin:$PATH"
 
 # timed COMMAND...: seconds and peak kB, of one run into a fresh $out.
@@ -42,12 +44,18 @@ median() { sort -g | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
 wanted() { [[ "$1" =~ ${ONLY:-.} ]]; }
 
 # input ARGUMENTS...: make_checkpoint's, into $in unless it is there already.
+# What stands behind a "|" are flags of convert: $in is what it makes of that.
 made=""
 input() {
   [[ "$made" == "$in $*" ]] && return
-  rm -rf "$in"
-  make_checkpoint "$@" "$in"
+  local arguments="$*"
   made="$in $*"
+  rm -rf "$in" "$out"
+  make_checkpoint ${arguments%%|*} "$in"
+  [[ "$arguments" == *"|"* ]] || return 0
+  convert --nofsync ${arguments#*|} "$in" "$out" >/dev/null
+  rm -rf "$in"
+  mv "$out" "$in"
 }
 
 # What is possible at best: two threads, preallocated files, a buffer; or, for
@@ -111,6 +119,22 @@ contend "rename + upcast, 6.75 GB" "qwen3_5_bf16 6750 4" "${native[@]}"
 contend "rename, 3.4 GB" "qwen3_5 3400 4" "${native[@]}"
 contend "merge 128 experts, 6.75 GB" "qwen3_moe 6750 4" "${native[@]}"
 
+same=(convert --to=same --nofsync)
+dcp="--output_format=dcp --num_shards=4"
+contend "DCP of 4 ranks to HF, 6.75 GB" "$rename | --to=native $dcp" \
+  convert --to=hf --nofsync
+contend "DCP to HF, 128 experts split, 6.75 GB" \
+  "qwen3_moe 6750 4 | --to=native $dcp" convert --to=hf --nofsync
+for files in 1 4; do
+  contend "$files .bin to safetensors, 6.75 GB" \
+    "qwen3_5 6750 $files | --to=same --output_format=torch" "${same[@]}"
+done
+contend "HF to DCP of 4 ranks, 6.75 GB" "$rename" "${same[@]}" $dcp
+for files in 1 4; do
+  contend "HF to $files .bin, 6.75 GB" "qwen3_5 6750 $files" \
+    "${same[@]}" --output_format=torch
+done
+
 for fs in xfs btrfs; do
   wanted "rename on $fs, 6.75 GB" || continue
   if ! command -v "mkfs.$fs" >/dev/null || ((EUID != 0)); then
@@ -147,6 +171,13 @@ for tensors in 1000 10000 100000 1000000; do
   alone "plan, $tensors tensors in 16 shards" \
     "--headers qwen3_moe ${tensors}t 16" "${dry[@]}"
 done
+small="small 20000t 1 | --to=same --num_shards=8 --output_format"
+alone "consolidation, 20,000 tensors in 8 ranks' safetensors" \
+  "$small=dcp_safetensors" "${same[@]}" "$in" "$out"
+alone "inspect, DCP of 160,000 chunks" "$small=dcp" inspect --summary "$in"
+shards="--headers qwen3_moe 100000t 1000"
+alone "inspect, 100,000 tensors in 1,000 shards" "$shards" inspect "$in"
+alone "the same, --json" "$shards" inspect --json "$in"
 for mb in 1000 2000 4000 8000; do
   for threads in 2 1; do
     alone "rename, $mb MB, threads: $threads" "qwen3_5 $mb 4" \
@@ -159,3 +190,25 @@ for to in native hf; do
   alone "in place to $to, 8000 MB" "qwen3_5 8000 4" \
     convert "--to=$to" --in_place "$in"
 done
+
+# Two equal checkpoints, and cmp on the same files.
+compare_files() {
+  local file
+  for file in "$1"/*; do cmp "$file" "$2/${file##*/}"; done
+}
+if wanted "diff, 6.75 GB"; then
+  rounds="${ROUNDS:-3}"
+  input $rename
+  cp -r --reflink=never "$in" "$base/same"
+  : >"$base/cmp"; : >"$base/ours"
+  export -f compare_files
+  for ((round = 0; round < rounds; ++round)); do
+    timed bash -c 'compare_files "$@"' - "$in" "$base/same" >>"$base/cmp"
+    timed diff --threads=2 "$in" "$base/same" >>"$base/ours"
+  done
+  awk -v cmp="$(median <"$base/cmp")" -v ours="$(median <"$base/ours")" \
+    -v kb="$(cut -d ' ' -f 2 "$base/ours" | sort -g | tail -n 1)" 'BEGIN {
+      print "\n| work | cmp | windlass | to cmp | peak |\n|---|---|---|---|---|"
+      printf "| diff, 6.75 GB | %.2f s | %.2f s | %.3f | %.0f MiB |\n",
+        cmp, ours, ours / cmp, kb / 1024 }'
+fi

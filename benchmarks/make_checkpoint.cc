@@ -4,7 +4,8 @@
 //   make_checkpoint MODEL SIZE SHARDS FOLDER
 //   make_checkpoint --headers ...    sparse files: no data, real headers
 //
-// MODEL is qwen3_5, qwen3_5_bf16, qwen3_moe, deepseek_v3 or kimi_k25_vl.
+// MODEL is qwen3_5, qwen3_5_bf16, qwen3_moe, deepseek_v3, kimi_k25_vl or small,
+// whose tensors are many and hold nearly nothing.
 // SIZE is in MB of tensor data, or in tensors with a trailing "t" ("150000t").
 
 #include <fcntl.h>
@@ -143,6 +144,17 @@ bool FindModel(const std::string& name, Model* model) {
                 return ExpertLayer("language_model." + LayerPrefix(n), 384,
                                    2048, 7168, Packing::kInt4);
               }};
+  } else if (name == "small") {
+    *model = {
+        "{}", [](int n) {
+          std::vector<Spec> specs;
+          for (int i = 0; i < 100; ++i) {
+            specs.push_back({absl::StrCat(LayerPrefix(n), "mlp.", i, ".weight"),
+                             DType::kBF16,
+                             {8, 16}});
+          }
+          return specs;
+        }};
   } else {
     return false;
   }
@@ -214,7 +226,7 @@ int Main(int argc, char** argv) {
   if (argc != 5 || !FindModel(argv[1], &model)) {
     std::fprintf(stderr,
                  "make_checkpoint [--headers] "
-                 "qwen3_5|qwen3_5_bf16|qwen3_moe|deepseek_v3|kimi_k25_vl "
+                 "qwen3_5|qwen3_5_bf16|qwen3_moe|deepseek_v3|kimi_k25_vl|small "
                  "MB|TENSORSt SHARDS FOLDER\n");
     return 2;
   }

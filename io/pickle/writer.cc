@@ -33,11 +33,20 @@ void PickleWriter::Int(int64_t value) {
 }
 
 void PickleWriter::String(absl::string_view text) {
-  absl::StrAppend(&pickle_, "X", LittleEndian(text.size(), 4), text);
+  Once(absl::StrCat("X", LittleEndian(text.size(), 4), text));
 }
 
 void PickleWriter::Global(absl::string_view module, absl::string_view name) {
-  absl::StrAppend(&pickle_, "c", module, "\n", name, "\n");
+  Once(absl::StrCat("c", module, "\n", name, "\n"));
+}
+
+void PickleWriter::Once(std::string opcodes) {
+  const uint32_t next = static_cast<uint32_t>(memo_.size());
+  const auto [it, is_new] = memo_.try_emplace(std::move(opcodes), next);
+  if (is_new) pickle_ += it->first;
+  const bool is_short = it->second < 1 << 8;
+  pickle_ += is_new ? (is_short ? 'q' : 'r') : (is_short ? 'h' : 'j');
+  pickle_ += LittleEndian(it->second, is_short ? 1 : 4);
 }
 
 void PickleWriter::Ints(absl::Span<const int64_t> values) {

@@ -1,5 +1,6 @@
-// Writing pickles of protocol 2 as Python reads them: plain opcodes, no memo,
-// so that every object is written where it stands.
+// Writing pickles of protocol 2 as Python reads them: plain opcodes. Strings
+// and classes are written once, and Python's memo has them after that; every
+// other object is written where it stands.
 //
 //   PickleWriter pickle;
 //   pickle.Global("collections", "OrderedDict");
@@ -13,6 +14,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
@@ -49,7 +51,11 @@ class PickleWriter {
   std::string Finish() &&;
 
  private:
+  // Writes what makes an object, or that it is the same again.
+  void Once(std::string opcodes);
+
   std::string pickle_;
+  absl::flat_hash_map<std::string, uint32_t> memo_;
 };
 
 // Writes the items of a dict that is on the stack, some at a time, as Python

@@ -113,9 +113,11 @@ std::string DirectoryEntry(const ZipWriter::Entry& entry, uint32_t crc) {
   return bytes.Take();
 }
 
+// 0 where the checksums are not known yet, and sizes alone are asked for.
 uint32_t CrcOf(const ZipWriter::Entry& entry,
                absl::Span<const uint32_t> checksums) {
-  return entry.checksum < 0 ? entry.crc : checksums[entry.checksum];
+  if (entry.checksum < 0) return entry.crc;
+  return checksums.empty() ? 0 : checksums[entry.checksum];
 }
 
 // The central directory and what says where it is. `begin` is where it begins.
@@ -184,8 +186,7 @@ void ZipWriter::Add(const std::string& name, PlannedTensor tensor) {
 
 void ZipWriter::Finish() {
   const int64_t begin = file_->size - begin_;
-  const std::vector<uint32_t> none(file_->tensors, 0);
-  const int64_t size = Directory(entries_, begin, none).size();
+  const int64_t size = Directory(entries_, begin, {}).size();
   file_->Append(LateBytes{size, [entries = std::move(entries_),
                                  begin](absl::Span<const uint32_t> checksums) {
                             return Directory(entries, begin, checksums);

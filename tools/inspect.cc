@@ -434,31 +434,49 @@ Json ToJson(const NumberStatistics& found) {
   return json;
 }
 
-Json TensorsToJson(const Selection& selection, const Checkpoint& checkpoint) {
-  Json json = Json::array();
-  for (size_t i = 0; i < selection.tensors.size(); ++i) {
-    const InspectedTensor& tensor = selection.tensors[i];
-    Json item;
-    item["name"] = std::string(tensor.name);
-    item["dtype"] = std::string(DTypeName(tensor.tensor->dtype()));
-    item["shape"] = std::vector<int64_t>(tensor.tensor->shape().begin(),
-                                         tensor.tensor->shape().end());
-    item["bytes"] = tensor.tensor->bytes();
-    item["file"] =
-        tensor.shard < 0 ? Json() : Json(checkpoint.shards[tensor.shard].name);
-    if (tensor.shards > 1) item["files"] = tensor.shards;
-    if (tensor.quantised) {
-      item["quantised"] = true;
-      item["scales"] = tensor.scales.empty() ? Json() : Json(tensor.scales);
-    }
-    if (!selection.statistics.empty()) {
-      item["stats"] = HasNumbers(tensor.tensor->dtype())
-                          ? ToJson(selection.statistics[i])
-                          : Json();
-    }
-    json.push_back(std::move(item));
+// As text: a checkpoint may have a million, and a tree of JSON takes ten times
+// as much memory.
+void AppendTensor(const InspectedTensor& tensor, const Checkpoint& checkpoint,
+                  const NumberStatistics* found, std::string* text) {
+  const Tensor& is = *tensor.tensor;
+  absl::StrAppend(text, "{\"bytes\":", is.bytes(), ",\"dtype\":\"",
+                  DTypeName(is.dtype()), "\",\"file\":");
+  if (tensor.shard < 0) {
+    text->append("null");
+  } else {
+    AppendJsonString(checkpoint.shards[tensor.shard].name, text);
   }
-  return json;
+  if (tensor.shards > 1) absl::StrAppend(text, ",\"files\":", tensor.shards);
+  text->append(",\"name\":");
+  AppendJsonString(tensor.name, text);
+  if (tensor.quantised) {
+    text->append(",\"quantised\":true,\"scales\":");
+    if (tensor.scales.empty()) {
+      text->append("null");
+    } else {
+      AppendJsonString(tensor.scales, text);
+    }
+  }
+  absl::StrAppend(text, ",\"shape\":[", absl::StrJoin(is.shape(), ","), "]");
+  if (found != nullptr) {
+    absl::StrAppend(
+        text, ",\"stats\":",
+        HasNumbers(is.dtype()) ? ToJson(*found).dump() : std::string("null"));
+  }
+  text->append("}");
+}
+
+void PrintTensorsAsJson(const Selection& selection,
+                        const Checkpoint& checkpoint) {
+  std::string text;
+  for (size_t i = 0; i < selection.tensors.size(); ++i) {
+    text = i == 0 ? "" : ",";
+    AppendTensor(
+        selection.tensors[i], checkpoint,
+        selection.statistics.empty() ? nullptr : &selection.statistics[i],
+        &text);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+  }
 }
 
 Json IndexToJson(const Inspection& inspection) {
@@ -477,8 +495,8 @@ Json IndexToJson(const Inspection& inspection) {
   return json;
 }
 
-Json ToJson(const Request& request, const Inspection& inspection,
-            const Selection& selection) {
+// All but the tensors.
+Json ToJson(const Inspection& inspection, const Selection& selection) {
   const Checkpoint& checkpoint = inspection.checkpoint;
   Json json;
   json["checkpoint"] = checkpoint.location.path;
@@ -490,7 +508,6 @@ Json ToJson(const Request& request, const Inspection& inspection,
   json["totals"] = ToJson(selection.root.totals);
   json["dtypes"] = DTypesToJson(selection.root);
   json["modules"] = ToJson(selection.root)["children"];
-  if (!request.summary) json["tensors"] = TensorsToJson(selection, checkpoint);
   json["quantisation"] =
       inspection.quantisation.empty() ? Json() : Json(inspection.quantisation);
   json["quantised"] = selection.quantised;
@@ -514,6 +531,17 @@ Json ToJson(const Request& request, const Inspection& inspection,
     json["problems"].push_back(OneLine(problem));
   }
   return json;
+}
+
+void PrintAsJson(const Request& request, const Inspection& inspection,
+                 const Selection& selection) {
+  const Json rest = ToJson(inspection, selection);
+  if (request.summary) return PrintJson(rest);
+  std::printf("{\"tensors\":[");
+  PrintTensorsAsJson(selection, inspection.checkpoint);
+  const std::string text =
+      rest.dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::printf("],%s\n", text.c_str() + 1);
 }
 
 void Print(const Request& request, const Inspection& inspection,
@@ -544,7 +572,7 @@ int Main(int argc, char** argv) {
   const absl::StatusOr<Selection> selection = Select(*request, *inspection);
   if (!selection.ok()) return fail(selection.status());
   if (request->json) {
-    PrintJson(ToJson(*request, *inspection, *selection));
+    PrintAsJson(*request, *inspection, *selection);
   } else {
     Print(*request, *inspection, *selection);
   }

@@ -118,6 +118,9 @@ struct LayOutOptions {
   int num_shards = 0;
   // The name of the one file that shall hold it all; empty for a folder's.
   std::string file;
+  // What the tensors shall be laid out like is another checkpoint, and not the
+  // one that they were made from: a tensor goes where its namesake lies.
+  bool by_name = false;
 };
 
 // How one format lies on disk. Stateless and thread-safe.

@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t kRankShardBytes = 5'000'000'000;
 
 std::vector<OutputShard> GroupLike(const StateDict& tensors,
-                                   const Checkpoint& like) {
+                                   const Checkpoint& like, bool by_name) {
   std::vector<OutputShard> groups;
   absl::flat_hash_map<const ByteSource*, size_t> group_of;
   for (const Shard& shard : like.shards) {
@@ -30,11 +30,15 @@ std::vector<OutputShard> GroupLike(const StateDict& tensors,
   if (groups.empty()) groups.emplace_back();
   size_t group = 0;
   for (const NamedTensor& tensor : tensors) {
-    tensor.tensor.source()->VisitInputs([&](const Extent& extent) {
-      const auto it = group_of.find(extent.source.get());
-      if (it != group_of.end()) group = it->second;
-      return false;
-    });
+    const Tensor* const placed =
+        by_name ? like.tensors.Find(tensor.name) : &tensor.tensor;
+    if (placed != nullptr) {
+      placed->source()->VisitInputs([&](const Extent& extent) {
+        const auto it = group_of.find(extent.source.get());
+        if (it != group_of.end()) group = it->second;
+        return false;
+      });
+    }
     groups[group].tensors.push_back(&tensor);
   }
   if (tensors.empty()) return groups;
@@ -120,13 +124,15 @@ std::string IndexMetadata(const Checkpoint& like, int64_t total_size) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
-                                                  const Checkpoint& like,
-                                                  int64_t max_bytes) {
-  if (max_bytes > 0) return GroupBySize(tensors, max_bytes);
+absl::StatusOr<std::vector<OutputShard>> ShareOut(
+    const StateDict& tensors, const Checkpoint& like,
+    const LayOutOptions& options) {
+  if (options.max_shard_bytes > 0) {
+    return GroupBySize(tensors, options.max_shard_bytes);
+  }
   if (!like.published.files.empty()) return GroupAsPublished(tensors, like);
   if (like.is_ranks) return GroupBySize(tensors, kRankShardBytes);
-  return GroupLike(tensors, like);
+  return GroupLike(tensors, like, options.by_name);
 }
 
 std::vector<RowRange> CutRows(const Tensor& tensor, int ranks) {

@@ -29,16 +29,17 @@ struct OutputShard {
   std::vector<const NamedTensor*> tensors;
 };
 
-// One at least, be it empty. With `max_bytes` 0 each tensor goes where it was
-// published, if `like` knows that; or else where its first source lay in `like`
-// (a constant follows the tensor before it), unless that has a shard a rank.
-// Shards that nobody goes to are left out, unless there is no tensor at all.
-// Otherwise shards are filled in order up to that many bytes of data. Names are
-// left empty. FailedPrecondition where what was published and the tensors are
-// not the same, naming one.
+// One at least, be it empty. Where no size of shards is asked for, each tensor
+// goes where it was published, if `like` knows that; or else where its first
+// source lay in `like`, or by_name that of its namesake (what has none there
+// follows the tensor before it), unless that has a shard a rank. Shards that
+// nobody goes to are left out, unless there is no tensor at all. Otherwise
+// shards are filled in order up to that many bytes of data. Names are left
+// empty. FailedPrecondition where what was published and the tensors are not
+// the same, naming one.
 absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
                                                   const Checkpoint& like,
-                                                  int64_t max_bytes);
+                                                  const LayOutOptions& options);
 
 // Rows [begin, end) of a tensor's dimension 0.
 struct RowRange {

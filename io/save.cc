@@ -52,13 +52,17 @@ absl::Status CheckApart(const Checkpoint& input, const SavePlan& plan) {
   WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                             storage.GetKind(output.path));
   if (kind == Storage::Kind::kMissing) return absl::OkStatus();
-  for (const auto& file : plan.inputs) {
-    WINDLASS_ASSIGN_OR_RETURN(const std::string path,
-                              storage.Canonical(file->name()));
+  std::vector<std::string> files;
+  for (const Shard& shard : input.shards) files.push_back(shard.file->name());
+  for (const std::string& name : input.side_files) {
+    files.push_back(SideFilePath(input, name));
+  }
+  for (const std::string& file : files) {
+    WINDLASS_ASSIGN_OR_RETURN(const std::string path, storage.Canonical(file));
     if (!IsWritten(path, to, plan)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat(output.path, ": expected a folder apart from the input ",
-                     file->name(), ", which is a link to ", path));
+                     file, ", which is a link to ", path));
   }
   return absl::OkStatus();
 }
@@ -73,12 +77,6 @@ absl::Status CheckTensorNames(const StateDict& tensors) {
                      "\": found a name that is not UTF-8, expected text"));
   }
   return absl::OkStatus();
-}
-
-// What goes along.
-std::vector<std::string> SideFilesOf(const Checkpoint& input,
-                                     const SavePlan& plan) {
-  return plan.is_file ? std::vector<std::string>() : input.side_files;
 }
 
 // Each file has a name of its own, that is none of ours.
@@ -510,6 +508,20 @@ absl::Status WriteLocked(const SavePlan& plan, const TransferOptions& options) {
 
 }  // namespace
 
+std::vector<std::pair<std::string, Location>> SideFilesOf(
+    const Checkpoint& input, const Checkpoint* like) {
+  // The first of a name stays.
+  std::map<std::string, Location> files;
+  for (const Checkpoint* checkpoint : {&input, like}) {
+    if (checkpoint == nullptr) continue;
+    for (const std::string& name : checkpoint->side_files) {
+      files.try_emplace(name, Location{checkpoint->folder.storage,
+                                       SideFilePath(*checkpoint, name)});
+    }
+  }
+  return {files.begin(), files.end()};
+}
+
 absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   const Checkpoint& input,
                                   absl::string_view output,
@@ -529,14 +541,25 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
     layout.file = name;
     plan.output.path = DirName(plan.output.path);
   }
-  WINDLASS_ASSIGN_OR_RETURN(plan.transfer,
-                            plan.format->Plan(tensors, input, layout));
-  for (const Shard& shard : input.shards) plan.inputs.push_back(shard.file);
-  for (const std::string& name : SideFilesOf(input, plan)) {
-    WINDLASS_ASSIGN_OR_RETURN(auto file, input.folder.storage->OpenForRead(
-                                             SideFilePath(input, name)));
+  layout.by_name = options.like != nullptr;
+  WINDLASS_ASSIGN_OR_RETURN(
+      plan.transfer,
+      plan.format->Plan(
+          tensors, options.like != nullptr ? *options.like : input, layout));
+  std::vector<const Checkpoint*> sources = options.others;
+  sources.push_back(&input);
+  if (options.like != nullptr) sources.push_back(options.like);
+  for (const Checkpoint* source : sources) {
+    for (const Shard& shard : source->shards) plan.inputs.push_back(shard.file);
+  }
+  std::vector<std::pair<std::string, Location>> side_files;
+  if (!plan.is_file) side_files = SideFilesOf(input, options.like);
+  for (const auto& [name, location] : side_files) {
+    WINDLASS_ASSIGN_OR_RETURN(auto file,
+                              location.storage->OpenForRead(location.path));
     const auto edited = absl::c_find_if(
-        options.edited, [&](const EditedFile& e) { return e.name == name; });
+        options.edited,
+        [&, name = name](const EditedFile& e) { return e.name == name; });
     Extent contents{file, 0, file->size()};
     if (edited != options.edited.end()) {
       contents.source = std::make_shared<MemorySource>(edited->contents, name);
@@ -546,7 +569,9 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
     plan.transfer.files.back().mode = file->mode();
     plan.inputs.push_back(std::move(file));
   }
-  WINDLASS_RETURN_IF_ERROR(CheckApart(input, plan));
+  for (const Checkpoint* source : sources) {
+    WINDLASS_RETURN_IF_ERROR(CheckApart(*source, plan));
+  }
   WINDLASS_RETURN_IF_ERROR(CheckNames(plan));
   FolderWriter writer(plan, {});
   WINDLASS_RETURN_IF_ERROR(writer.Look());

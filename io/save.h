@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -44,7 +45,17 @@ struct SaveOptions {
   // Keep what an earlier run of the same plan has left whole, which may be all.
   bool resume = false;
   std::vector<EditedFile> edited;
+  // A checkpoint that tensors are laid out like, by their names, and that side
+  // files come from which the input lacks. Null for none.
+  const Checkpoint* like = nullptr;
+  // Whose files the tensors need besides the input's.
+  std::vector<const Checkpoint*> others;
 };
+
+// The side files that go along from `input` and from `like`, which may be null:
+// names, sorted, and where each lies.
+std::vector<std::pair<std::string, Location>> SideFilesOf(
+    const Checkpoint& input, const Checkpoint* like);
 
 // A conversion that can be carried out, to the byte.
 struct SavePlan {
@@ -54,7 +65,7 @@ struct SavePlan {
   // or touched.
   bool is_file = false;
   const CheckpointFormat* format = nullptr;
-  // The input's files, to be found unchanged when all is written.
+  // The files that are read, to be found unchanged when all is written.
   std::vector<std::shared_ptr<const ReadableFile>> inputs;
   bool overwrite = false;
   bool resume = false;
@@ -65,8 +76,8 @@ struct SavePlan {
 // Writes nothing. NotFound for an unknown format; FailedPrecondition where the
 // folder holds files, or the file is there, and overwriting was not asked for;
 // InvalidArgument where it is the input, one lies in the other or the input's
-// files are reached through it, where two files would have one name, and for a
-// tensor's name that is no text.
+// files are reached through it (so for `like` and the `others`), where two files
+// would have one name, and for a tensor's name that is no text.
 absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   const Checkpoint& input,
                                   absl::string_view output,

@@ -246,9 +246,9 @@ bool IsSafetensors(const Checkpoint& checkpoint) {
 // format's and the tensors stay together; otherwise as transformers names them.
 absl::StatusOr<std::vector<Bin>> MakeBins(const StateDict& tensors,
                                           const Checkpoint& like,
-                                          int64_t max_bytes) {
+                                          const LayOutOptions& options) {
   WINDLASS_ASSIGN_OR_RETURN(std::vector<OutputShard> shards,
-                            ShareOut(tensors, like, max_bytes));
+                            ShareOut(tensors, like, options));
   const SafetensorsMetadata common =
       IsSafetensors(like) ? CommonMetadata(like.shards) : SafetensorsMetadata();
   std::vector<Bin> bins;
@@ -448,7 +448,7 @@ class SafetensorsFormat : public CheckpointFormat {
       const LayOutOptions& options) const override {
     WINDLASS_RETURN_IF_ERROR(CheckKeepsTensorsWhole(options, kFormatName));
     WINDLASS_ASSIGN_OR_RETURN(std::vector<Bin> bins,
-                              MakeBins(tensors, like, options.max_shard_bytes));
+                              MakeBins(tensors, like, options));
     const bool published = bins.front().number > 0;
     if (!published) Renumber(&bins);
     TransferPlan plan;
@@ -479,7 +479,7 @@ class SafetensorsFormat : public CheckpointFormat {
           "place"));
     }
     WINDLASS_ASSIGN_OR_RETURN(const std::vector<Bin> bins,
-                              MakeBins(tensors, input, 0));
+                              MakeBins(tensors, input, {}));
     InPlacePlan plan;
     if (bins.size() != input.shards.size()) {
       return absl::FailedPreconditionError(

@@ -181,7 +181,7 @@ absl::StatusOr<std::vector<OutputShard>> NameShards(
     return std::vector<OutputShard>{std::move(shard)};
   }
   WINDLASS_ASSIGN_OR_RETURN(std::vector<OutputShard> shards,
-                            ShareOut(tensors, like, options.max_shard_bytes));
+                            ShareOut(tensors, like, options));
   for (size_t i = 0; i < shards.size(); ++i) {
     shards[i].name = shards.size() == 1
                          ? "pytorch_model.bin"

@@ -268,8 +268,7 @@ class CompiledTable : public LayoutStage::Impl {
   absl::StatusOr<std::unique_ptr<LayoutSink>> Start(
       const LayoutRun& run, std::optional<std::string> prefix,
       LayoutSink* next) const override;
-  std::string NativeName(std::string hf,
-                         std::optional<DType>* held) const override;
+  void TakeName(bool to_hf, LayoutName* name) const override;
 
   const LayoutTable* table() const override { return &table_; }
   const std::vector<CompiledRow>& rows() const { return rows_; }
@@ -296,6 +295,7 @@ class CompiledTable : public LayoutStage::Impl {
 
   LayoutTable table_;
   std::vector<CompiledRow> rows_;
+  std::vector<bool> all_;  // true for each row
   Names hf_;
   Names native_;
   NamePattern::Pair router_;
@@ -308,6 +308,7 @@ CompiledTable::CompiledTable(LayoutTable table) : table_(std::move(table)) {
 
 absl::Status CompiledTable::Compile() {
   rows_.resize(table_.rows().size());
+  all_.assign(rows_.size(), true);
   for (size_t i = 0; i < rows_.size(); ++i) {
     WINDLASS_RETURN_IF_ERROR(Annotate(CompileRow(table_.rows()[i], &rows_[i]),
                                       "row ", table_.rows()[i].ToString()));
@@ -535,17 +536,30 @@ absl::Status CompiledTable::Check(bool first) const {
   return absl::OkStatus();
 }
 
-std::string CompiledTable::NativeName(std::string hf,
-                                      std::optional<DType>* held) const {
+// Whether the pattern is a capture and nothing else.
+bool MatchesAnyName(const NamePattern& pattern) {
+  const absl::string_view text = pattern.text();
+  return absl::StartsWith(text, "{") && text.find('}') == text.size() - 1;
+}
+
+void CompiledTable::TakeName(bool to_hf, LayoutName* name) const {
   Found found;
-  const std::vector<bool> all(rows_.size(), true);
-  if (!hf_.Find(hf, all, rows_.data(), &found)) return hf;
-  if (found.row->held.has_value()) *held = found.row->held;
-  if (found.row->row.native.empty()) return hf;
-  std::string name;
-  const int part = found.row->names.right.size() > 1 ? found.part : 0;
-  found.row->names.right[part].AppendName(found.captures, &name);
-  return name;
+  if (!names(to_hf).Find(name->name, all_, rows_.data(), &found)) return;
+  const CompiledRow& row = *found.row;
+  if (row.held.has_value()) name->held = row.held;
+  const auto& own = to_hf ? row.names.right : row.names.left;
+  const auto& others = to_hf ? row.names.left : row.names.right;
+  name->dropped = others.empty();
+  std::string other;
+  if (!name->dropped) {
+    // One of many stands for all of them.
+    if (to_hf && row.over >= 0) found.captures.values[row.over] = {"0", 0};
+    const bool paired = found.part < static_cast<int>(others.size());
+    others[paired ? found.part : 0].AppendName(found.captures, &other);
+  }
+  name->known =
+      name->known || (other != name->name && !MatchesAnyName(own[found.part]));
+  if (!name->dropped) name->name = std::move(other);
 }
 
 // What is not taken by any row and yet is of an expert, by its name.

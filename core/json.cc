@@ -203,7 +203,43 @@ std::size_t EndOfValue(absl::string_view json, std::size_t at) {
   return at;
 }
 
+// Where the value of a member begins, if the string [at, end) is its name.
+std::size_t FindValue(absl::string_view json, std::size_t at, std::size_t end,
+                      absl::string_view name) {
+  const std::size_t colon = SkipSpace(json, end);
+  if (!Says(json.substr(at + 1, end - at - 2), name) || colon >= json.size() ||
+      json[colon] != ':') {
+    return json.npos;
+  }
+  return SkipSpace(json, colon + 1);
+}
+
 }  // namespace
+
+std::string ReplaceMembers(
+    absl::string_view json, absl::string_view name,
+    absl::FunctionRef<std::string(absl::string_view value)> replace) {
+  std::string replaced;
+  for (std::size_t at = 0; at < json.size();) {
+    std::size_t end = at + 1;
+    std::size_t value = json.npos;
+    if (json[at] == '"') {
+      end = EndOfString(json, at);
+      value = FindValue(json, at, end, name);
+    }
+    if (value != json.npos) {
+      absl::StrAppend(&replaced, json.substr(at, value - at));
+      at = value;
+      end = EndOfValue(json, at);
+      while (end > at && absl::ascii_isspace(json[end - 1])) --end;
+      absl::StrAppend(&replaced, replace(json.substr(at, end - at)));
+    } else {
+      absl::StrAppend(&replaced, json.substr(at, end - at));
+    }
+    at = end;
+  }
+  return replaced;
+}
 
 std::string WithoutMembers(absl::string_view json, absl::string_view name) {
   std::string kept;
@@ -213,14 +249,13 @@ std::string WithoutMembers(absl::string_view json, absl::string_view name) {
       continue;
     }
     const std::size_t end = EndOfString(json, at);
-    const std::size_t colon = SkipSpace(json, end);
-    const absl::string_view text = json.substr(at + 1, end - at - 2);
-    if (!Says(text, name) || colon >= json.size() || json[colon] != ':') {
+    const std::size_t value = FindValue(json, at, end, name);
+    if (value == json.npos) {
       absl::StrAppend(&kept, json.substr(at, end - at));
       at = end;
       continue;
     }
-    at = EndOfValue(json, colon + 1);
+    at = EndOfValue(json, value);
     if (at < json.size() && json[at] == ',') {
       // The next member takes its place.
       at = SkipSpace(json, at + 1);

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
@@ -24,6 +25,13 @@ absl::StatusOr<Json> ParseJson(absl::string_view text);
 // The text of a JSON document without the members of this name, wherever they
 // stand; all else stays as it is, byte for byte. ParseJson has taken the text.
 std::string WithoutMembers(absl::string_view json, absl::string_view name);
+
+// The text of a JSON document with other values for the members of this name,
+// wherever they stand: what `replace` makes of each value's text; all else as
+// above.
+std::string ReplaceMembers(
+    absl::string_view json, absl::string_view name,
+    absl::FunctionRef<std::string(absl::string_view value)> replace);
 
 // Appends text as a JSON string, quotes and all.
 void AppendJsonString(absl::string_view text, std::string* out);

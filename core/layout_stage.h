@@ -8,6 +8,8 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,6 +37,19 @@ struct LayoutItem {
   const NamedTensor* origin = nullptr;
 };
 
+// A name on its way.
+struct LayoutName {
+  explicit LayoutName(std::string n) : name(std::move(n)) {}
+
+  std::string name;
+  // Nothing of this name comes out.
+  bool dropped = false;
+  // It was dropped, or given another name, by more than a rule for any name.
+  bool known = false;
+  // Set where a stage holds its dtype.
+  std::optional<DType> held;
+};
+
 class LayoutSink {
  public:
   virtual ~LayoutSink() = default;
@@ -58,16 +73,19 @@ class LayoutStage::Impl {
       const LayoutRun& run, std::optional<std::string> prefix,
       LayoutSink* next) const = 0;
 
-  // The name that an HF tensor has behind this stage, as far as it is a matter
-  // of names; `held` is set where the stage holds its dtype.
-  virtual std::string NativeName(std::string hf,
-                                 std::optional<DType>* held) const = 0;
+  // Takes a name through this stage, as far as it is a matter of names.
+  virtual void TakeName(bool to_hf, LayoutName* name) const = 0;
 
   // What the stage is made of; the others are null.
   virtual const LayoutTable* table() const { return nullptr; }
   virtual const NameRules* rules() const { return nullptr; }
   virtual const Under* under() const { return nullptr; }
 };
+
+// Takes a name through stages, in the order of the direction, until it is
+// dropped.
+void TakeName(const std::vector<LayoutStage>& stages, bool to_hf,
+              LayoutName* name);
 
 // The stage of a table (layout_table.cc has the others). What is wrong with the
 // table is said by Check.

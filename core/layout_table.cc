@@ -163,12 +163,14 @@ class NameRulesStage : public LayoutStage::Impl {
     return std::make_unique<Sink>(rules_, run.to_hf, next);
   }
 
-  std::string NativeName(std::string hf,
-                         std::optional<DType>* held) const override {
-    if (rules_.held_in_hf && rules_.held_names.Matches(hf)) {
-      *held = rules_.held;
+  void TakeName(bool to_hf, LayoutName* name) const override {
+    if ((rules_.held_in_hf || to_hf) && rules_.held_names.Matches(name->name)) {
+      name->held = rules_.held;
     }
-    return rules_.to_native.Rewrite(hf);
+    const KeyRewriter& rewriter = to_hf ? rules_.to_hf : rules_.to_native;
+    std::string other = rewriter.Rewrite(name->name);
+    name->known = name->known || other != name->name;
+    name->name = std::move(other);
   }
 
   const NameRules* rules() const override { return &rules_; }
@@ -265,14 +267,12 @@ class UnderStage : public LayoutStage::Impl {
     return sink;
   }
 
-  std::string NativeName(std::string hf,
-                         std::optional<DType>* held) const override {
-    if (!absl::StartsWith(hf, under_.hf)) return hf;
-    std::string name = hf.substr(under_.hf.size());
-    for (const LayoutStage& stage : under_.stages) {
-      name = stage.impl()->NativeName(std::move(name), held);
-    }
-    return absl::StrCat(under_.native, name);
+  void TakeName(bool to_hf, LayoutName* name) const override {
+    const std::string& before = to_hf ? under_.native : under_.hf;
+    if (!absl::StartsWith(name->name, before)) return;
+    name->name.erase(0, before.size());
+    windlass::TakeName(under_.stages, to_hf, name);
+    name->name.insert(0, to_hf ? under_.hf : under_.native);
   }
 
   const Under* under() const override { return &under_; }
@@ -342,17 +342,12 @@ class LayoutAdapter : public StateDictAdapter {
 
   std::vector<std::pair<std::string, DType>> ForcedHfDtypeMapping(
       const StateDict& hf_state_dict) const override {
-    std::vector<std::pair<std::string, DType>> forced;
-    for (const auto& [name, tensor] : hf_state_dict) {
-      if (!IsFloat(tensor.dtype())) continue;
-      std::optional<DType> held;
-      std::string native = name;
-      for (const LayoutStage& stage : stages_) {
-        native = stage.impl()->NativeName(std::move(native), &held);
-      }
-      if (held.has_value()) forced.emplace_back(name, *held);
-    }
-    return forced;
+    return Forced(hf_state_dict, /*to_hf=*/false);
+  }
+
+  std::vector<std::pair<std::string, DType>> ForcedNativeDtypeMapping(
+      const StateDict& state_dict) const override {
+    return Forced(state_dict, /*to_hf=*/true);
   }
 
   bool SupportsWriteThroughCheckpointLoad() const override {
@@ -371,6 +366,19 @@ class LayoutAdapter : public StateDictAdapter {
     StateDictBuilder builder;
     NameFilter excluded;
   };
+
+  // By what becomes of the names on the way that starts with them.
+  std::vector<std::pair<std::string, DType>> Forced(const StateDict& tensors,
+                                                    bool to_hf) const {
+    std::vector<std::pair<std::string, DType>> forced;
+    for (const auto& [name, tensor] : tensors) {
+      if (!IsFloat(tensor.dtype())) continue;
+      LayoutName taken{name};
+      TakeName(stages_, to_hf, &taken);
+      if (taken.held.has_value()) forced.emplace_back(name, *taken.held);
+    }
+    return forced;
+  }
 
   absl::StatusOr<StateDict> Convert(const StateDict& native,
                                     const ToHfOptions& options,
@@ -410,6 +418,14 @@ class LayoutAdapter : public StateDictAdapter {
 };
 
 }  // namespace
+
+void TakeName(const std::vector<LayoutStage>& stages, bool to_hf,
+              LayoutName* name) {
+  const size_t count = stages.size();
+  for (size_t i = 0; i < count && !name->dropped; ++i) {
+    stages[to_hf ? count - 1 - i : i].impl()->TakeName(to_hf, name);
+  }
+}
 
 LayoutStage::LayoutStage(const LayoutTable& table)
     : impl_(CompileTable(table)) {}

@@ -33,4 +33,9 @@ StateDictAdapter::ForcedHfDtypeMapping(const StateDict&) const {
   return {};
 }
 
+std::vector<std::pair<std::string, DType>>
+StateDictAdapter::ForcedNativeDtypeMapping(const StateDict&) const {
+  return {};
+}
+
 }  // namespace windlass

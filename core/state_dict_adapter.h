@@ -90,6 +90,10 @@ class StateDictAdapter {
   virtual std::vector<std::pair<std::string, DType>> ForcedHfDtypeMapping(
       const StateDict& hf_state_dict) const;
 
+  // The same of native names, for what the reference's modules hold.
+  virtual std::vector<std::pair<std::string, DType>> ForcedNativeDtypeMapping(
+      const StateDict& state_dict) const;
+
   // supports_write_through_checkpoint_load: true where every HF tensor has the
   // bytes, or a view of the bytes, of one native tensor.
   virtual bool SupportsWriteThroughCheckpointLoad() const { return false; }

@@ -25,6 +25,7 @@
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json.h"
 #include "windlass/core/json_fields.h"
+#include "windlass/core/layout_evidence.h"
 #include "windlass/core/layout_stage.h"
 #include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
@@ -171,6 +172,16 @@ TEST_P(AdapterPropertyTest, FromHfUndoesToHf) {
     } else {
       EXPECT_EQ(Difference(back, native), "");
     }
+  });
+}
+
+TEST_P(AdapterPropertyTest, NamesTellOfNoOtherLayout) {
+  ForEachModel([](const StateDictAdapter& adapter, const StateDict& hf,
+                  const StateDict& native) {
+    const LayoutEvidence of_hf = FindLayoutEvidence(adapter, hf);
+    const LayoutEvidence of_native = FindLayoutEvidence(adapter, native);
+    EXPECT_EQ(of_hf.native, nullptr) << of_hf.native->name;
+    EXPECT_EQ(of_native.hf, nullptr) << of_native.hf->name;
   });
 }
 

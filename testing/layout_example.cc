@@ -122,12 +122,12 @@ class Example {
   }
 
   // A rule for names may hold what a row gives, and then in one direction.
-  DType DTypeOf(std::string name, DType otherwise) const {
+  DType DTypeOf(const std::string& name, DType otherwise) const {
+    LayoutName taken{name};
     for (const LayoutStage& stage : from_here_) {
-      std::optional<DType> held;
-      name = stage.impl()->NativeName(std::move(name), &held);
+      stage.impl()->TakeName(/*to_hf=*/false, &taken);
       const NameRules* rules = stage.impl()->rules();
-      if (rules != nullptr && rules->held_names.Matches(name)) {
+      if (rules != nullptr && rules->held_names.Matches(taken.name)) {
         return rules->held;
       }
     }

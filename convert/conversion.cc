@@ -1,25 +1,29 @@
 #include "windlass/convert/conversion.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
 #include "absl/algorithm/container.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "windlass/convert/base_checkpoint.h"
+#include "windlass/convert/config_dtype.h"
+#include "windlass/convert/output_dtypes.h"
 #include "windlass/convert/rules_file.h"
+#include "windlass/convert/same_layout.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
 #include "windlass/core/json_fields.h"
+#include "windlass/core/layout_evidence.h"
 #include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/quantised_names.h"
 #include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
-#include "windlass/core/tensor_ops.h"
 #include "windlass/core/version.h"
 #include "windlass/core/without_exceptions.h"
 #include "windlass/io/in_place.h"
@@ -40,10 +44,22 @@ absl::Status BadRequest(absl::Status status) {
   return status;
 }
 
-// The request's, or that beside the tensors. Without either, an adapter that
-// was named may do with an empty one.
+// The text, with another dtype where that is wanted.
+absl::StatusOr<ModelConfig> ParseConfig(const std::string& text,
+                                        std::string origin,
+                                        std::optional<DType> dtype) {
+  absl::StatusOr<ModelConfig> config = ModelConfig::Parse(text, origin);
+  if (!config.ok() || !dtype.has_value()) return config;
+  return ModelConfig::Parse(WithConfigDType(text, *dtype), std::move(origin));
+}
+
+// The request's, or that beside the tensors, or beside those of `like`. Without
+// any, an adapter that was named may do with an empty one. It says `dtype`, if
+// that is given: what the adapter casts is not to be rounded twice.
 absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
-                                       const Location& folder) {
+                                       const Location& folder,
+                                       const Checkpoint* like,
+                                       std::optional<DType> dtype) {
   Location location{folder.storage, JoinPath(folder.path, kConfigName)};
   if (!request.config.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(location, ResolveLocation(request.config));
@@ -56,29 +72,46 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
     WINDLASS_ASSIGN_OR_RETURN(kind, folder.storage->GetKind(kept));
     if (kind != Storage::Kind::kMissing) location.path = kept;
   }
+  if (kind == Storage::Kind::kMissing && request.config.empty() &&
+      like != nullptr && absl::c_linear_search(like->side_files, kConfigName)) {
+    location = {like->folder.storage, SideFilePath(*like, kConfigName)};
+    kind = Storage::Kind::kFile;
+  }
   if (kind == Storage::Kind::kMissing && request.config.empty()) {
     if (request.adapter != "auto" || !request.rules.empty()) {
-      return ModelConfig();
+      return dtype.has_value() ? ParseConfig("{}", "no config", dtype)
+                               : ModelConfig();
     }
     return absl::NotFoundError(absl::StrCat(
         location.path,
         ": no such file; give another config, or an adapter by its name"));
   }
-  return ReadModelConfig(location);
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(location));
+  return ParseConfig(text, location.path, dtype);
 }
+
+// Options that say what a model is like, and not how it shall be written.
+constexpr absl::string_view kDescribing[] = {"moe_intermediate_size",
+                                             "num_experts", "shared_lora_a"};
+
+// An option that says how a model is written, and otherwise how it is read.
+constexpr char kPeftLayout[] = "peft_layout";
 
 // An adapter, chosen and built, and what is asked of it.
 struct Chosen {
   const AdapterInfo* info = nullptr;
   std::shared_ptr<const AdapterInfo> own_info;  // of a file of rules
   std::unique_ptr<StateDictAdapter> adapter;
+  std::unique_ptr<StateDictAdapter> reader;  // see Conversion
   ToHfOptions options;
   // config.json announces experts, of which the adapter has no row.
   bool no_experts = false;
 };
 
 absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
-                                     const Location& folder) {
+                                     const Location& folder,
+                                     const Checkpoint* like,
+                                     std::optional<DType> dtype) {
   Chosen chosen;
   if (!request.rules.empty()) {
     if (request.output.empty()) {
@@ -102,7 +135,7 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
   chosen.options = {*exclude, request.v4_compatible, request.device_mesh};
 
   WINDLASS_ASSIGN_OR_RETURN(const ModelConfig config,
-                            LoadConfig(request, folder));
+                            LoadConfig(request, folder, like, dtype));
   if (chosen.info == nullptr) {
     WINDLASS_ASSIGN_OR_RETURN(chosen.info,
                               AdapterRegistry::FindByConfig(config));
@@ -117,6 +150,14 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
   }
   WINDLASS_ASSIGN_OR_RETURN(
       chosen.adapter, AdapterRegistry::Create(*chosen.info, config, *options));
+  if (request.to == Layout::kHf && options->Has(kPeftLayout)) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        const JsonFields others,
+        JsonFields::Parse(WithoutMembers(request.adapter_options, kPeftLayout),
+                          "adapter_options"));
+    WINDLASS_ASSIGN_OR_RETURN(
+        chosen.reader, AdapterRegistry::Create(*chosen.info, config, others));
+  }
   // One without any stage takes every model as it is.
   const auto* stages = chosen.adapter->stages();
   chosen.no_experts = stages != nullptr && !stages->empty() &&
@@ -150,16 +191,6 @@ std::string Tag(const ConversionRequest& request, const AdapterInfo& info) {
                          absl::StrJoin(request.wrapper_names.prefixes, " ")));
 }
 
-// Whether tensors are in codes that need the config's word to be read.
-bool HoldsPacked(const StateDict& tensors) {
-  return absl::c_any_of(tensors, [](const NamedTensor& named) {
-    const DType dtype = named.tensor.dtype();
-    if (IsFloat(dtype)) return DTypeBits(dtype) <= 8;
-    return dtype != DType::kBool && named.tensor.rank() >= 2 &&
-           (DTypeBits(dtype) <= 8 || IsQuantisedName(named.name));
-  });
-}
-
 // A launcher that starts one process a rank starts as many conversions.
 absl::Status NameLauncher(const absl::Status& status) {
   if (!absl::IsUnavailable(status)) return status;
@@ -190,28 +221,6 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockInput(const Location& folder,
   return std::unique_ptr<FolderLock>();
 }
 
-// Floats in the dtypes that they were published in; codes and what was
-// published as something else stay as they are.
-absl::StatusOr<StateDict> CastAsPublished(
-    const StateDict& tensors,
-    const absl::flat_hash_map<std::string, DType>& dtypes) {
-  const auto is_ordinary = [](DType dtype) {
-    return IsFloat(dtype) && DTypeBits(dtype) > 8;
-  };
-  StateDict cast;
-  cast.Reserve(tensors.size());
-  for (const NamedTensor& named : tensors) {
-    Tensor tensor = named.tensor;
-    const auto found = dtypes.find(named.name);
-    if (found != dtypes.end() && is_ordinary(found->second) &&
-        is_ordinary(tensor.dtype())) {
-      WINDLASS_ASSIGN_OR_RETURN(tensor, Cast(tensor, found->second));
-    }
-    WINDLASS_RETURN_IF_ERROR(cast.Insert(named.name, std::move(tensor)));
-  }
-  return cast;
-}
-
 // What a request that keeps the layout cannot ask for as well.
 absl::Status CheckSame(const ConversionRequest& request) {
   const ConversionRequest plain;
@@ -229,6 +238,22 @@ absl::Status CheckSame(const ConversionRequest& request) {
   if (what == nullptr) return absl::OkStatus();
   return BadRequest(absl::InvalidArgumentError(absl::StrCat(
       "found ", what, ", expected none where the layout stays the same")));
+}
+
+// What only an output of its own can have, and what belongs together.
+absl::Status CheckBases(const ConversionRequest& request) {
+  if (request.allow_differences && request.like.empty()) {
+    return BadRequest(absl::InvalidArgumentError(
+        "found differences to be allowed, expected a checkpoint to differ "
+        "from"));
+  }
+  const char* what = nullptr;
+  if (request.dtype.has_value()) what = "a dtype";
+  if (!request.like.empty()) what = "a checkpoint to be like";
+  if (!request.fill_from.empty()) what = "a checkpoint to fill from";
+  if (what == nullptr || !request.output.empty()) return absl::OkStatus();
+  return BadRequest(absl::InvalidArgumentError(
+      absl::StrCat("found ", what, ", expected none in place")));
 }
 
 // The formats exist, whatever else becomes of the request.
@@ -283,17 +308,25 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
                               FindCheckpoint(request.input));
     const Location& folder = place.folder;
     WINDLASS_RETURN_IF_ERROR(CheckFormats(request));
+    WINDLASS_RETURN_IF_ERROR(CheckBases(request));
+    WINDLASS_RETURN_IF_ERROR(conversion.OpenBases(request, dry_run));
+    const Checkpoint* const like =
+        conversion.like_.has_value() ? &*conversion.like_ : nullptr;
     Chosen chosen;
     if (request.to == Layout::kSame) {
       WINDLASS_RETURN_IF_ERROR(CheckSame(request));
     } else {
-      WINDLASS_ASSIGN_OR_RETURN(chosen, ChooseAdapter(request, folder));
+      WINDLASS_ASSIGN_OR_RETURN(
+          chosen, ChooseAdapter(request, folder, like, conversion.dtype_));
       conversion.report_.adapter = chosen.info->name;
       conversion.tag_ = Tag(request, *chosen.info);
     }
     ConversionReport& report = conversion.report_;
     conversion.to_ = request.to;
     conversion.adapter_ = std::move(chosen.adapter);
+    conversion.reader_ = std::move(chosen.reader);
+    report.input_layout = report.output_layout =
+        std::string(LayoutName(request.to));
     conversion.hf_options_ = chosen.options;
     if (!dry_run) {
       WINDLASS_ASSIGN_OR_RETURN(conversion.lock_, LockInput(folder, in_place));
@@ -319,8 +352,9 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
       WINDLASS_RETURN_IF_ERROR(Annotate(
           CheckNoExperts(input.tensors, *chosen.info), input.folder.path));
     }
-    WINDLASS_RETURN_IF_ERROR(Annotate(
-        conversion.MakeOutput(request.wrapper_names), input.folder.path));
+    WINDLASS_RETURN_IF_ERROR(
+        Annotate(conversion.MakeOutput(request), input.folder.path));
+    WINDLASS_RETURN_IF_ERROR(conversion.FinishOutput(request));
     if (request.check) WINDLASS_RETURN_IF_ERROR(conversion.Check());
     if (in_place) {
       WINDLASS_ASSIGN_OR_RETURN(conversion.in_place_,
@@ -328,6 +362,10 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
       return conversion;
     }
     SaveOptions save = request.save;
+    save.like = like;
+    if (conversion.fill_from_.has_value()) {
+      save.others.push_back(&*conversion.fill_from_);
+    }
     WINDLASS_RETURN_IF_ERROR(conversion.EditConfig(&save));
     WINDLASS_ASSIGN_OR_RETURN(
         conversion.save_,
@@ -347,7 +385,52 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
   });
 }
 
-absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
+absl::Status Conversion::OpenBases(const ConversionRequest& request,
+                                   bool dry_run) {
+  const auto open = [&](const std::string& uri,
+                        std::optional<Checkpoint>* base) -> absl::Status {
+    if (uri.empty()) return absl::OkStatus();
+    WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place, FindCheckpoint(uri));
+    if (!dry_run) {
+      WINDLASS_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock,
+                                LockInput(place.folder, /*in_place=*/false));
+      base_locks_.push_back(std::move(lock));
+    }
+    WINDLASS_ASSIGN_OR_RETURN(*base, OpenCheckpoint(uri));
+    return absl::OkStatus();
+  };
+  WINDLASS_RETURN_IF_ERROR(open(request.like, &like_));
+  WINDLASS_RETURN_IF_ERROR(open(request.fill_from, &fill_from_));
+  dtype_ = request.dtype;
+  casts_all_ = dtype_.has_value();
+  if (dtype_.has_value() || !like_.has_value() ||
+      !absl::c_linear_search(like_->side_files, kConfigName)) {
+    return absl::OkStatus();
+  }
+  WINDLASS_ASSIGN_OR_RETURN(
+      const ModelConfig config,
+      ReadModelConfig(
+          {like_->folder.storage, SideFilePath(*like_, kConfigName)}));
+  WINDLASS_ASSIGN_OR_RETURN(dtype_, config.FindDType());
+  return absl::OkStatus();
+}
+
+// The other checkpoint may not be in the layout that is not written.
+absl::Status Conversion::CheckBaseLayout(const Checkpoint& base) const {
+  if (adapter_ == nullptr) return absl::OkStatus();
+  const LayoutEvidence evidence = FindLayoutEvidence(*adapter_, base.tensors);
+  const NamedTensor* const wrong =
+      to_ == Layout::kHf ? evidence.native : evidence.hf;
+  if (wrong == nullptr) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      base.folder.path, ": tensor \"", wrong->name,
+      "\": found a name of the other layout, expected those of the layout that "
+      "is written, ",
+      LayoutName(to_)));
+}
+
+absl::Status Conversion::MakeOutput(const ConversionRequest& request) {
+  const WrapperNames& wrapper_names = request.wrapper_names;
   if (to_ != Layout::kSame || !wrapper_names.prefixes.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(unwrapped_,
                               StripWrapperNames(input_.tensors, wrapper_names));
@@ -361,18 +444,139 @@ absl::Status Conversion::MakeOutput(const WrapperNames& wrapper_names) {
   // Names of native models were never published.
   if (to_ == Layout::kNative) input_.published = Published();
   if (to_ != Layout::kSame) {
-    absl::StatusOr<StateDict> made = Apply(to_, tensors());
+    WINDLASS_RETURN_IF_ERROR(FindInputLayout(request));
+    absl::StatusOr<StateDict> made =
+        from_ == to_ ? Rewrite(request) : Apply(*adapter_, to_, tensors());
     if (!made.ok() && report_.unwrapped > 0) {
       return Annotate(made.status(), "names being stripped of wrappers");
     }
     WINDLASS_ASSIGN_OR_RETURN(made_, std::move(made));
   }
-  WINDLASS_RETURN_IF_ERROR(CheckOutput());
-  if (!input_.published.dtypes.empty()) {
-    WINDLASS_ASSIGN_OR_RETURN(
-        made_, CastAsPublished(output(), input_.published.dtypes));
+  return CheckOutput();
+}
+
+// Told by the names; what both layouts have is converted as if it were not yet.
+absl::Status Conversion::FindInputLayout(const ConversionRequest& request) {
+  const LayoutEvidence evidence = FindLayoutEvidence(*adapter_, tensors());
+  if (evidence.hf != nullptr && evidence.native != nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tensor \"", evidence.native->name,
+        "\": found a name of the native layout beside \"", evidence.hf->name,
+        "\", which is of the HF layout; expected one layout"));
+  }
+  from_ = to_ == Layout::kHf ? Layout::kNative : Layout::kHf;
+  report_.input_layout = "";
+  if (evidence.hf != nullptr) from_ = Layout::kHf;
+  if (evidence.native != nullptr) from_ = Layout::kNative;
+  if (evidence.hf != nullptr || evidence.native != nullptr) {
+    report_.input_layout = std::string(LayoutName(from_));
+  }
+  if (from_ == to_ && to_ == Layout::kHf && request.device_mesh.ep_size > 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "tensor \"", evidence.hf->name,
+        "\": found a name of the HF layout, of which there are no shares of "
+        "experts, expected native names"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StateDict> Conversion::Rewrite(
+    const ConversionRequest& request) const {
+  const StateDictAdapter& reader = reader_ != nullptr ? *reader_ : *adapter_;
+  AskedChanges asked;
+  asked.lora = request.v4_compatible;
+  WINDLASS_ASSIGN_OR_RETURN(
+      const JsonFields options,
+      JsonFields::Parse(request.adapter_options, "adapter_options"));
+  for (const std::string& name : options.Names()) {
+    if (name == kPeftLayout) {
+      asked.lora = true;
+    } else if (name == "dtype") {
+      asked.casts = true;
+    } else if (!absl::c_linear_search(kDescribing, name)) {
+      asked.others = true;
+    }
+  }
+  asked.unpack = request.dtype.has_value() && FindCodes(tensors()) != nullptr;
+  if (to_ == Layout::kHf) {
+    asked.excluded =
+        hf_options_.exclude_key_regex.With(NameFilter::Anchor::kSearch);
+  }
+  return RewriteInSameLayout(
+      tensors(), asked,
+      [&](const StateDict& before) -> absl::StatusOr<StateDict> {
+        if (to_ == Layout::kNative) {
+          WINDLASS_ASSIGN_OR_RETURN(const StateDict hf, ApplyWholeToHf(before));
+          return Apply(*adapter_, Layout::kNative, hf);
+        }
+        WINDLASS_ASSIGN_OR_RETURN(const StateDict native,
+                                  Apply(reader, Layout::kNative, before));
+        return Apply(*adapter_, Layout::kHf, native);
+      });
+}
+
+// What is done to the output whatever the adapter: it is filled, cast, and put
+// in order.
+absl::Status Conversion::FinishOutput(const ConversionRequest& request) {
+  for (const auto& base : {&like_, &fill_from_}) {
+    if (base->has_value()) WINDLASS_RETURN_IF_ERROR(CheckBaseLayout(**base));
+  }
+  if (fill_from_.has_value()) {
+    absl::StatusOr<StateDict> filled =
+        FillFrom(fill_from_->tensors, output(), &report_.filled);
+    if (!filled.ok()) {
+      return Annotate(filled.status(), fill_from_->folder.path);
+    }
+    made_ = *std::move(filled);
+  }
+  if (like_.has_value()) {
+    WINDLASS_RETURN_IF_ERROR(CompareWithLike(request.allow_differences));
+  }
+  OutputDTypes dtypes;
+  dtypes.asked = request.dtype;
+  if (like_.has_value()) dtypes.like = &like_->tensors;
+  dtypes.published = input_.published.dtypes;
+  if (!dtypes.empty()) {
+    if (request.dtype.has_value()) {
+      WINDLASS_RETURN_IF_ERROR(CheckNoCodes());
+      if (adapter_ != nullptr) {
+        for (auto& [name, dtype] :
+             to_ == Layout::kHf
+                 ? adapter_->ForcedHfDtypeMapping(output())
+                 : adapter_->ForcedNativeDtypeMapping(output())) {
+          dtypes.forced.emplace(name, dtype);
+        }
+      }
+    }
+    dtypes.as_they_are.insert(report_.filled.begin(), report_.filled.end());
+    WINDLASS_ASSIGN_OR_RETURN(made_, CastTensors(output(), dtypes));
+  }
+  if (like_.has_value()) {
+    WINDLASS_ASSIGN_OR_RETURN(made_, InOrderOf(like_->tensors, output()));
   }
   report_.summary = Summarize(input_.tensors, output());
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::CompareWithLike(bool allow_differences) {
+  report_.differences = DifferencesFrom(like_->tensors, output());
+  const size_t count = report_.differences.size();
+  if (count == 0 || allow_differences) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      like_->folder.path, ": ", report_.differences[0],
+      count > 1 ? absl::StrCat(" (and ", count - 1, " more differences)")
+                : ""));
+}
+
+// Floats are not to be cast where they may be scales, or are announced as
+// something else than values.
+absl::Status Conversion::CheckNoCodes() const {
+  if (const NamedTensor* const codes = FindCodes(output())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(input_.folder.path, ": tensor \"", codes->name,
+                     "\": found ", codes->tensor.ToString(),
+                     " of a quantised model, expected values to cast"));
+  }
   return absl::OkStatus();
 }
 
@@ -400,53 +604,93 @@ absl::Status Conversion::CheckOutput() const {
   return absl::OkStatus();
 }
 
+std::optional<Location> Conversion::ConfigFile() const {
+  for (const auto& [name, location] :
+       SideFilesOf(input_, like_.has_value() ? &*like_ : nullptr)) {
+    if (name == kConfigName) return location;
+  }
+  return std::nullopt;
+}
+
 // Weights that are no longer packed must not be announced as if they were. What
 // the way back to HF packs again is still announced beside native weights.
 absl::Status Conversion::EditConfig(SaveOptions* options) {
   constexpr char kField[] = "quantization_config";
-  if (to_ == Layout::kSame ||
-      !absl::c_linear_search(input_.side_files, kConfigName) ||
-      HoldsPacked(output())) {
-    return absl::OkStatus();
+  const std::optional<Location> location = ConfigFile();
+  if (!location.has_value()) return absl::OkStatus();
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(*location));
+  std::string edited = text;
+  if (to_ != Layout::kSame && FindPacked(output()) == nullptr) {
+    edited = WithoutMembers(text, kField);
   }
-  WINDLASS_ASSIGN_OR_RETURN(
-      const std::string text,
-      ReadConfigText(
-          {input_.folder.storage, SideFilePath(input_, kConfigName)}));
-  std::string edited = WithoutMembers(text, kField);
-  if (edited.size() == text.size()) return absl::OkStatus();
-  if (to_ == Layout::kNative) {
+  if (edited.size() != text.size() && to_ == Layout::kNative) {
     // A rank's share may have no way back.
     const absl::StatusOr<StateDict>& back = WayBack();
-    if (back.ok() && HoldsPacked(*back)) return absl::OkStatus();
+    if (back.ok() && FindPacked(*back) != nullptr) edited = text;
   }
-  options->edited.push_back({kConfigName, std::move(edited)});
-  report_.edited.push_back(
-      absl::StrCat(kConfigName, ": without ", kField,
-                   ", as no tensor is quantised any more"));
+  if (edited.size() != text.size()) {
+    report_.edited.push_back(
+        absl::StrCat(kConfigName, ": without ", kField,
+                     ", as no tensor is quantised any more"));
+  }
+  if (dtype_.has_value()) {
+    WINDLASS_ASSIGN_OR_RETURN(const ModelConfig config,
+                              ModelConfig::Parse(edited, location->path));
+    if (casts_all_ && to_ != Layout::kNative && config.Has(kField)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(location->path, ": found ", kField,
+                       ", expected none: floats that "
+                       "are cast may be scales"));
+    }
+    std::string with_dtype = WithConfigDType(edited, *dtype_);
+    if (with_dtype != edited) {
+      report_.edited.push_back(
+          absl::StrCat(kConfigName, ": dtype ", TorchDTypeName(*dtype_)));
+    }
+    edited = std::move(with_dtype);
+  }
+  if (edited != text) {
+    options->edited.push_back({kConfigName, std::move(edited)});
+  }
   return absl::OkStatus();
 }
 
-absl::StatusOr<StateDict> Conversion::Apply(Layout to,
+absl::StatusOr<StateDict> Conversion::Apply(const StateDictAdapter& adapter,
+                                            Layout to,
                                             const StateDict& tensors) const {
   return to == Layout::kHf
-             ? adapter_->ToHf(tensors, hf_options_)
-             : adapter_->FromHf(tensors,
-                                FromHfOptions{hf_options_.device_mesh});
+             ? adapter.ToHf(tensors, hf_options_)
+             : adapter.FromHf(tensors, FromHfOptions{hf_options_.device_mesh});
+}
+
+// Names are excluded on a way to HF that is asked for, not on others.
+absl::StatusOr<StateDict> Conversion::ApplyWholeToHf(
+    const StateDict& tensors) const {
+  ToHfOptions options = hf_options_;
+  options.exclude_key_regex = NameFilter();
+  return adapter_->ToHf(tensors, options);
 }
 
 const absl::StatusOr<StateDict>& Conversion::WayBack() {
   if (back_.has_value()) return *back_;
-  if (to_ == Layout::kHf)
-    return back_.emplace(Apply(Layout::kNative, output()));
-  // Names are excluded on a way to HF that is asked for, not on the way back.
-  ToHfOptions options = hf_options_;
-  options.exclude_key_regex = NameFilter();
-  return back_.emplace(adapter_->ToHf(output(), options));
+  return back_.emplace(to_ == Layout::kHf
+                           ? Apply(*adapter_, Layout::kNative, output())
+                           : ApplyWholeToHf(output()));
 }
 
 absl::StatusOr<std::vector<Loss>> Conversion::Losses() {
   if (to_ == Layout::kSame) return std::vector<Loss>();
+  if (from_ == to_) {
+    // What is written otherwise in the same layout can be written so again.
+    std::vector<Loss> losses =
+        FindLosses(tensors(), output(), report_.summary, output());
+    losses.erase(std::remove_if(losses.begin(), losses.end(),
+                                [](const Loss& loss) {
+                                  return loss.reason == "stored otherwise";
+                                }),
+                 losses.end());
+    return losses;
+  }
   const absl::StatusOr<StateDict>& back = WayBack();
   if (!back.ok()) return Annotate(back.status(), "on the way back");
   return FindLosses(tensors(), output(), report_.summary, *back);

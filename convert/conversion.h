@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "windlass/convert/wrapper_names.h"
 #include "windlass/core/conversion_summary.h"
+#include "windlass/core/dtype.h"
 #include "windlass/core/state_dict.h"
 #include "windlass/core/state_dict_adapter.h"
 #include "windlass/io/checkpoint.h"
@@ -46,8 +47,10 @@ struct ConversionRequest {
   // The folder to write. Empty converts in place: only the headers of INPUT's
   // files are rewritten, so only names may change.
   std::string output;
-  // kSame changes the format alone: it takes no adapter and no config.json, and
-  // no name changes but for prefixes that are asked to go.
+  // Whichever layout INPUT is in; in one that it is in already, nothing changes
+  // but what options ask for. kSame changes the format alone: it takes no
+  // adapter and no config.json, and no name changes but for prefixes that are
+  // asked to go.
   Layout to = Layout::kNative;
   // A registered adapter's name; "auto" goes by config.json.
   std::string adapter = "auto";
@@ -68,6 +71,18 @@ struct ConversionRequest {
   bool v4_compatible = false;
   // Which share of the experts the native side holds.
   DeviceMesh device_mesh;
+  // What floats of the output are cast to, and config.json's word on it; but
+  // for those that the adapter forces. Refused where a float may be a scale.
+  std::optional<DType> dtype;
+  // A checkpoint in the layout that is written: where it has a tensor, that
+  // goes into the same shard, at the same place, in the same dtype (unless
+  // `dtype` is set); side files that INPUT lacks come from it. Empty for none.
+  std::string like;
+  // Names and shapes may be others than in `like`.
+  bool allow_differences = false;
+  // A checkpoint in the layout that is written: tensors that it has and the
+  // output lacks come from it, as they are. Empty for none.
+  std::string fill_from;
   SaveOptions save;
 };
 
@@ -80,6 +95,10 @@ struct ReportedFile {
 
 struct ConversionReport {
   std::string adapter;  // empty for none
+  // "hf", "native", or "same" where no adapter is at work. INPUT's is told by
+  // its tensors' names, and empty where both layouts have them all.
+  std::string input_layout;
+  std::string output_layout;
   // Names of formats.
   std::string input_format;
   std::string output_format;
@@ -95,6 +114,10 @@ struct ConversionReport {
   int64_t unwrapped = 0;
   // Side files that go along changed, and how: "config.json: without ...".
   std::vector<std::string> edited;
+  // Tensors that came from `fill_from`.
+  std::vector<std::string> filled;
+  // What is not as in `like`, a line each.
+  std::vector<std::string> differences;
   // What the inverse would not give back; set by Run, and by Plan where the
   // request asks for a check.
   std::optional<std::vector<Loss>> losses;
@@ -129,7 +152,10 @@ class Conversion {
 
   // Lets go of INPUT before the end, for a process that ends without taking
   // its objects apart.
-  void Unlock() { lock_.reset(); }
+  void Unlock() {
+    lock_.reset();
+    base_locks_.clear();
+  }
 
  private:
   Conversion() = default;
@@ -137,10 +163,20 @@ class Conversion {
   absl::Status Write(const TransferOptions& options) const;
   // Of the output, that which the inverse does not give back.
   absl::StatusOr<std::vector<Loss>> Losses();
-  absl::Status MakeOutput(const WrapperNames& wrapper_names);
+  absl::Status OpenBases(const ConversionRequest& request, bool dry_run);
+  absl::Status MakeOutput(const ConversionRequest& request);
+  absl::Status FindInputLayout(const ConversionRequest& request);
+  // Of a checkpoint that is in the layout that is written already.
+  absl::StatusOr<StateDict> Rewrite(const ConversionRequest& request) const;
+  absl::Status FinishOutput(const ConversionRequest& request);
   absl::Status Check();
   absl::Status CheckOutput() const;
+  absl::Status CheckNoCodes() const;
+  absl::Status CheckBaseLayout(const Checkpoint& base) const;
+  absl::Status CompareWithLike(bool allow_differences);
   absl::Status EditConfig(SaveOptions* options);
+  // The config.json that goes along; nullopt for none.
+  std::optional<Location> ConfigFile() const;
 
   // INPUT's tensors, as the adapter sees them.
   const StateDict& tensors() const {
@@ -149,17 +185,30 @@ class Conversion {
   const StateDict& output() const {
     return made_.has_value() ? *made_ : tensors();
   }
-  // By the adapter, to one layout or the other.
-  absl::StatusOr<StateDict> Apply(Layout to, const StateDict& tensors) const;
+  // By an adapter, to one layout or the other.
+  absl::StatusOr<StateDict> Apply(const StateDictAdapter& adapter, Layout to,
+                                  const StateDict& tensors) const;
+  // To HF without excluding any name.
+  absl::StatusOr<StateDict> ApplyWholeToHf(const StateDict& tensors) const;
   // What the inverse makes of the output; computed once.
   const absl::StatusOr<StateDict>& WayBack();
 
   std::unique_ptr<FolderLock> lock_;
+  std::vector<std::unique_ptr<FolderLock>> base_locks_;
   std::string tag_;
   Layout to_ = Layout::kNative;
+  // INPUT's; the other one than `to_` where names do not tell.
+  Layout from_ = Layout::kHf;
   std::unique_ptr<StateDictAdapter> adapter_;  // null for none
+  // What reads HF's layout to write it anew; null where `adapter_` does.
+  std::unique_ptr<StateDictAdapter> reader_;
   ToHfOptions hf_options_;
   Checkpoint input_;
+  std::optional<Checkpoint> like_;
+  std::optional<Checkpoint> fill_from_;
+  // What config.json shall say; nullopt for what it says.
+  std::optional<DType> dtype_;
+  bool casts_all_ = false;
   StateDict unwrapped_;  // empty where no name has a wrapper's
   // What became of them; not set where they stay as they are.
   std::optional<StateDict> made_;

@@ -53,6 +53,11 @@ constexpr Flag kFlags[] = {
     {"keep_wrapper_names", nullptr, "leave _orig_mod and the like in names"},
     {"ep_size", "N", "write only one of N expert-parallel ranks' share"},
     {"ep_rank", "K", "which one, from 0"},
+    {"dtype", "DTYPE", "cast floats: bfloat16, float16 or float32"},
+    {"like", "BASE", "dtypes, shards, order, missing side files as BASE's"},
+    {"allow_differences", nullptr,
+     "names and shapes may be others than BASE's"},
+    {"fill_from", "BASE", "take tensors from BASE that the output lacks"},
     {"max_shard_size", "5GB", "fill new shards, not the input's"},
     {"num_shards", "N", "files to cut tensors into, in DCP"},
     {"v4_compatible", nullptr, "expert LoRA with a key an expert"},
@@ -74,6 +79,8 @@ constexpr Conflict kConflicts[] = {
     {"in_place", "max_shard_size"}, {"in_place", "checksum"},
     {"in_place", "ep_size"},        {"in_place", "ignore_index"},
     {"in_place", "output_format"},  {"in_place", "num_shards"},
+    {"in_place", "dtype"},          {"in_place", "like"},
+    {"in_place", "fill_from"},      {"in_place", "allow_differences"},
 };
 
 constexpr char kUsage[] =
@@ -125,6 +132,30 @@ absl::Status ParseArguments(const CommandLine& line,
   return absl::InvalidArgumentError("OUTPUT: found \"\", expected a folder");
 }
 
+absl::Status ParseBases(const CommandLine& line, ConversionRequest* request) {
+  if (line.Has("dtype")) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        const std::string dtype,
+        line.GetChoice("dtype", {"bfloat16", "float16", "float32"}));
+    request->dtype = ParseTorchDType(dtype);
+  }
+  request->like = line.Get("like");
+  WINDLASS_ASSIGN_OR_RETURN(request->allow_differences,
+                            line.GetBool("allow_differences"));
+  request->fill_from = line.Get("fill_from");
+  for (const char* flag : {"like", "fill_from"}) {
+    if (line.Has(flag) && line.Get(flag).empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--", flag, ": found \"\", expected a checkpoint"));
+    }
+  }
+  if (request->allow_differences && request->like.empty()) {
+    return absl::InvalidArgumentError(
+        "--allow_differences: found no --like, expected one");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
   ConversionRequest request;
   WINDLASS_RETURN_IF_ERROR(ParseArguments(line, &request));
@@ -154,6 +185,7 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
   request.wrapper_names.prefixes = line.GetAll("strip_prefix");
   WINDLASS_ASSIGN_OR_RETURN(request.wrapper_names.keep,
                             line.GetBool("keep_wrapper_names"));
+  WINDLASS_RETURN_IF_ERROR(ParseBases(line, &request));
   WINDLASS_ASSIGN_OR_RETURN(request.check, line.GetBool("check"));
   request.open.state_dict_key = line.Get("state_dict_key");
   WINDLASS_ASSIGN_OR_RETURN(request.open.ignore_index,
@@ -204,6 +236,17 @@ void PrintNames(const char* what, const std::vector<std::string>& names) {
   }
 }
 
+// "12 tensors filled in: a, b, c, d, e, ..."
+void PrintSome(const char* what, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  constexpr size_t kSome = 5;
+  const std::vector<std::string> some(
+      names.begin(), names.begin() + std::min(kSome, names.size()));
+  std::printf("%d %s: %s%s\n", static_cast<int>(names.size()), what,
+              OneLine(absl::StrJoin(some, ", ")).c_str(),
+              names.size() > kSome ? ", ..." : "");
+}
+
 void PrintPlan(const ConversionReport& report) {
   for (const ReportedFile& file : report.files) {
     std::printf("%12s  %6d tensors  %s\n", FormatBytes(file.bytes).c_str(),
@@ -211,6 +254,15 @@ void PrintPlan(const ConversionReport& report) {
   }
   PrintNames("dropped", report.summary.dropped);
   PrintNames("left behind", report.left_behind);
+}
+
+// "qwen3_5 from hf to native"
+std::string DescribeLayouts(const ConversionReport& report) {
+  if (report.adapter.empty()) return "the same layout";
+  return absl::StrCat(
+      report.adapter, " from ",
+      report.input_layout.empty() ? "either layout" : report.input_layout,
+      " to ", report.output_layout);
 }
 
 void PrintReport(const ConversionReport& report, bool dry_run, double seconds) {
@@ -225,8 +277,7 @@ void PrintReport(const ConversionReport& report, bool dry_run, double seconds) {
   }
   std::printf(
       "%s: %d tensors in, %d out: %d renamed, %d computed, %d dropped\n",
-      report.adapter.empty() ? "the same layout" : report.adapter.c_str(),
-      static_cast<int>(summary.tensors_in),
+      DescribeLayouts(report).c_str(), static_cast<int>(summary.tensors_in),
       static_cast<int>(summary.tensors_out), static_cast<int>(summary.renamed),
       static_cast<int>(summary.computed),
       static_cast<int>(summary.dropped.size()));
@@ -242,6 +293,8 @@ void PrintReport(const ConversionReport& report, bool dry_run, double seconds) {
   for (const std::string& edited : report.edited) {
     std::printf("%s\n", OneLine(edited).c_str());
   }
+  PrintSome("tensors filled in", report.filled);
+  PrintSome("differences", report.differences);
   if (report.losses.has_value()) {
     std::printf("%s\n", OneLine(DescribeLosses(*report.losses)).c_str());
   }
@@ -263,6 +316,8 @@ Json ReportToJson(const ConversionReport& report, bool dry_run,
   const ConversionSummary& summary = report.summary;
   Json json;
   json["adapter"] = report.adapter;
+  json["input_layout"] = report.input_layout;
+  json["output_layout"] = report.output_layout;
   json["input_format"] = report.input_format;
   json["output_format"] = report.output_format;
   json["dry_run"] = dry_run;
@@ -287,6 +342,8 @@ Json ReportToJson(const ConversionReport& report, bool dry_run,
   }
   json["unwrapped"] = report.unwrapped;
   json["edited"] = report.edited;
+  json["filled"] = report.filled;
+  json["differences"] = report.differences;
   if (report.losses.has_value()) {
     json["reversible"] = report.losses->empty();
     json["losses"] = Json::array();

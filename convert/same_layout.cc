@@ -1,0 +1,152 @@
+#include "windlass/convert/same_layout.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "windlass/convert/output_dtypes.h"
+#include "windlass/core/byte_source.h"
+#include "windlass/core/dtype.h"
+#include "windlass/core/status_macros.h"
+#include "windlass/core/tensor.h"
+
+namespace windlass {
+namespace {
+
+// Nobody reads it: where a tensor's bytes would lie says which one it is.
+class Places : public ByteSource {
+ public:
+  const std::string& name() const override { return name_; }
+  int64_t size() const override { return size_; }
+  absl::Status ReadAt(int64_t, absl::Span<char>) const override {
+    return absl::InternalError("places are not read");
+  }
+
+  // A place for the next tensor.
+  int64_t Add(int64_t bytes) {
+    begins_.push_back(size_);
+    size_ += std::max<int64_t>(bytes, 1);
+    return begins_.back();
+  }
+  // Which tensor has the place.
+  size_t IndexOf(int64_t offset) const {
+    return std::upper_bound(begins_.begin(), begins_.end(), offset) -
+           begins_.begin() - 1;
+  }
+
+ private:
+  const std::string name_ = "places";
+  int64_t size_ = 0;
+  std::vector<int64_t> begins_;
+};
+
+absl::StatusOr<StateDict> Mark(const StateDict& tensors,
+                               const std::shared_ptr<Places>& places) {
+  StateDict marked;
+  marked.Reserve(tensors.size());
+  for (const auto& [name, tensor] : tensors) {
+    const Extent extent{places, places->Add(tensor.bytes()), tensor.bytes()};
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor copy,
+        Tensor::FromExtent(tensor.dtype(), tensor.shape(), extent));
+    WINDLASS_RETURN_IF_ERROR(marked.Insert(name, std::move(copy)));
+  }
+  return marked;
+}
+
+bool IsLora(absl::string_view name) { return absl::StrContains(name, "lora_"); }
+
+bool MayBeWrittenOtherwise(absl::string_view name, const AskedChanges& asked) {
+  return asked.unpack || (IsLora(name) ? asked.lora : asked.others);
+}
+
+// What takes the place of a tensor: names in the round trip's result.
+using Successors = absl::flat_hash_map<size_t, std::vector<std::string>>;
+
+// By the index of a tensor, those that stand in its place; none for one whose
+// successors stand in that of another. What comes of tensors that stay, or of
+// none, is an addition that nobody asked for.
+Successors FindSuccessors(const StateDict& tensors, const StateDict& back,
+                          const Places& places, const AskedChanges& asked) {
+  std::vector<const std::string*> names;
+  for (const NamedTensor& named : tensors) names.push_back(&named.name);
+  Successors successors;
+  for (const NamedTensor& named : back) {
+    if (tensors.Contains(named.name) ||
+        !MayBeWrittenOtherwise(named.name, asked)) {
+      continue;
+    }
+    std::vector<size_t> replaced;
+    named.tensor.source()->VisitInputs([&](const Extent& extent) {
+      const size_t index = places.IndexOf(extent.offset);
+      if (!back.Contains(*names[index])) replaced.push_back(index);
+      return true;
+    });
+    if (replaced.empty()) continue;
+    for (const size_t index : replaced) successors[index];
+    successors[*std::min_element(replaced.begin(), replaced.end())].push_back(
+        named.name);
+  }
+  return successors;
+}
+
+// Whether one that keeps its name is taken as the round trip gives it.
+bool IsTaken(const NamedTensor& named, const Tensor& back,
+             const AskedChanges& asked) {
+  if (asked.lora && IsLora(named.name)) return true;
+  return asked.casts && back.dtype() != named.tensor.dtype() &&
+         IsValue(named.tensor.dtype()) && IsValue(back.dtype());
+}
+
+}  // namespace
+
+absl::StatusOr<StateDict> RewriteInSameLayout(
+    const StateDict& tensors, const AskedChanges& asked,
+    absl::FunctionRef<absl::StatusOr<StateDict>(const StateDict&)> round_trip) {
+  const auto places = std::make_shared<Places>();
+  WINDLASS_ASSIGN_OR_RETURN(const StateDict marked, Mark(tensors, places));
+  WINDLASS_ASSIGN_OR_RETURN(const StateDict marked_back, round_trip(marked));
+  const Successors successors =
+      FindSuccessors(tensors, marked_back, *places, asked);
+  WINDLASS_ASSIGN_OR_RETURN(const StateDict back, round_trip(tensors));
+  bool unpack = asked.unpack;
+  size_t index = 0;
+  for (const NamedTensor& named : tensors) {
+    if (successors.contains(index++)) {
+      unpack = unpack || (DTypeBits(named.tensor.dtype()) <= 8 &&
+                          named.tensor.dtype() != DType::kBool);
+    }
+  }
+  StateDict rewritten;
+  rewritten.Reserve(back.size());
+  index = 0;
+  for (const NamedTensor& named : tensors) {
+    const auto found = successors.find(index++);
+    if (found != successors.end()) {
+      for (const std::string& name : found->second) {
+        WINDLASS_RETURN_IF_ERROR(rewritten.Insert(name, *back.Find(name)));
+      }
+      continue;
+    }
+    const Tensor* same = back.Find(named.name);
+    if (same == nullptr && (unpack || asked.excluded.Matches(named.name))) {
+      continue;
+    }
+    if (same == nullptr || !(unpack || IsTaken(named, *same, asked))) {
+      same = &named.tensor;
+    }
+    WINDLASS_RETURN_IF_ERROR(rewritten.Insert(named.name, *same));
+  }
+  return rewritten;
+}
+
+}  // namespace windlass

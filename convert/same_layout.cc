@@ -78,13 +78,17 @@ using Successors = absl::flat_hash_map<size_t, std::vector<std::string>>;
 Successors FindSuccessors(const StateDict& tensors, const StateDict& back,
                           const Places& places, const AskedChanges& asked) {
   std::vector<const std::string*> names;
-  for (const NamedTensor& named : tensors) names.push_back(&named.name);
+  absl::flat_hash_map<absl::string_view, size_t> indices;
+  for (const NamedTensor& named : tensors) {
+    indices.emplace(named.name, names.size());
+    names.push_back(&named.name);
+  }
   Successors successors;
   for (const NamedTensor& named : back) {
-    if (tensors.Contains(named.name) ||
-        !MayBeWrittenOtherwise(named.name, asked)) {
-      continue;
-    }
+    if (!MayBeWrittenOtherwise(named.name, asked)) continue;
+    const Tensor* const same = tensors.Find(named.name);
+    // Another dtype is that of a weight whose scale is no longer needed.
+    if (same != nullptr && same->dtype() != named.tensor.dtype()) continue;
     std::vector<size_t> replaced;
     named.tensor.source()->VisitInputs([&](const Extent& extent) {
       const size_t index = places.IndexOf(extent.offset);
@@ -92,6 +96,7 @@ Successors FindSuccessors(const StateDict& tensors, const StateDict& back,
       return true;
     });
     if (replaced.empty()) continue;
+    if (same != nullptr) replaced.push_back(indices.at(named.name));
     for (const size_t index : replaced) successors[index];
     successors[*std::min_element(replaced.begin(), replaced.end())].push_back(
         named.name);

@@ -295,7 +295,7 @@ class CompiledTable : public LayoutStage::Impl {
 
   LayoutTable table_;
   std::vector<CompiledRow> rows_;
-  std::vector<bool> all_;  // true for each row
+  std::vector<bool> always_;  // rows that a name alone can tell to be at work
   Names hf_;
   Names native_;
   NamePattern::Pair router_;
@@ -308,13 +308,17 @@ CompiledTable::CompiledTable(LayoutTable table) : table_(std::move(table)) {
 
 absl::Status CompiledTable::Compile() {
   rows_.resize(table_.rows().size());
-  all_.assign(rows_.size(), true);
+  always_.assign(rows_.size(), true);
   for (size_t i = 0; i < rows_.size(); ++i) {
     WINDLASS_RETURN_IF_ERROR(Annotate(CompileRow(table_.rows()[i], &rows_[i]),
                                       "row ", table_.rows()[i].ToString()));
   }
   // Rows lie where they will stay: the index points to them.
   for (const CompiledRow& row : rows_) {
+    // What a form does in one direction says nothing of a name.
+    if (!row.row.forms.empty() && !row.row.to_native) {
+      always_[&row - rows_.data()] = false;
+    }
     if (row.row.kind == Row::Kind::kSynthesize) continue;
     for (size_t i = 0; i < row.names.left.size() && row.row.to_native; ++i) {
       hf_.Add(&row, i, &row.names.left[i]);
@@ -544,7 +548,7 @@ bool MatchesAnyName(const NamePattern& pattern) {
 
 void CompiledTable::TakeName(bool to_hf, LayoutName* name) const {
   Found found;
-  if (!names(to_hf).Find(name->name, all_, rows_.data(), &found)) return;
+  if (!names(to_hf).Find(name->name, always_, rows_.data(), &found)) return;
   const CompiledRow& row = *found.row;
   if (row.held.has_value()) name->held = row.held;
   const auto& own = to_hf ? row.names.right : row.names.left;

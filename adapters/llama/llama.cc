@@ -1,5 +1,6 @@
 // Llama, Qwen2 and Qwen3, dense: Hugging Face's names and shapes are the native
-// ones. Only a tied head that the file leaves out is filled in.
+// ones. Only a tied head that the file leaves out is filled in, and left out if
+// that is asked for.
 //
 // The reference: models/llama/state_dict_adapter.py, LlamaStateDictAdapter, and
 // its like in models/qwen2 and models/qwen3.
@@ -9,6 +10,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "windlass/adapters/common/tied_head.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/layout_table.h"
@@ -23,14 +25,14 @@ namespace {
 // `tied_by_default` is what a config means that does not say it.
 template <bool tied_by_default>
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
-    const ModelConfig& config, const JsonFields&) {
+    const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(
       const bool tied,
       config.GetBoolOr("tie_word_embeddings", tied_by_default));
-  LayoutTable table;
-  if (tied) {
-    table.Synthesize("lm_head.weight", "model.embed_tokens.weight", {});
-  }
+  constexpr char kEmbedding[] = "model.embed_tokens.weight";
+  WINDLASS_ASSIGN_OR_RETURN(LayoutTable table,
+                            TiedHeadTable(options, tied, {kEmbedding}));
+  if (tied) table.Synthesize(kHead, kEmbedding, {});
   LayoutTraits traits;
   traits.exclude_anchor = NameFilter::Anchor::kSearch;
   return MakeLayoutAdapter({table}, traits);
@@ -44,6 +46,7 @@ AdapterInfo Dense(std::string name, std::string summary,
   info.summary = std::move(summary);
   info.architectures = {std::move(architecture)};
   info.model_types = {std::move(name)};
+  info.options = {DropTiedHeadOption()};
   info.factory = std::move(factory);
   return info;
 }

@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "windlass/adapters/common/gated_delta_net.h"
+#include "windlass/adapters/common/tied_head.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/layout_table.h"
@@ -22,11 +23,19 @@ namespace windlass {
 namespace {
 
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
-    const ModelConfig&, const JsonFields& options) {
+    const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(const bool route, ReadRouteOption(options));
+  WINDLASS_ASSIGN_OR_RETURN(const bool tied,
+                            config.GetBoolOr("tie_word_embeddings", false));
+  WINDLASS_ASSIGN_OR_RETURN(
+      const LayoutTable head,
+      TiedHeadTable(options, tied,
+                    {"model.language_model.embed_tokens.weight",
+                     "model.embed_tokens.weight"}));
   LayoutTraits traits;
   traits.write_through = true;
-  return MakeLayoutAdapter({QwenMtpTable(), GatedDeltaNetRules(route)}, traits);
+  return MakeLayoutAdapter(
+      {QwenMtpTable().Append(head), GatedDeltaNetRules(route)}, traits);
 }
 
 const AdapterRegistrar registrar({
@@ -36,7 +45,7 @@ const AdapterRegistrar registrar({
     /*architectures=*/
     {"Qwen3_5ForConditionalGeneration", "Qwen3_5ForCausalLM"},
     /*model_types=*/{"qwen3_5", "qwen3_5_text"},
-    /*options=*/{RouteOption()},
+    /*options=*/{RouteOption(), DropTiedHeadOption()},
     &Create,
     /*expert_parallel=*/false,
     /*supports=*/nullptr,

@@ -679,8 +679,7 @@ const absl::StatusOr<StateDict>& Conversion::WayBack() {
 }
 
 absl::StatusOr<std::vector<Loss>> Conversion::Losses() {
-  if (to_ == Layout::kSame) return std::vector<Loss>();
-  if (from_ == to_) {
+  if (to_ == Layout::kSame || from_ == to_) {
     // What is written otherwise in the same layout can be written so again.
     std::vector<Loss> losses =
         FindLosses(tensors(), output(), report_.summary, output());

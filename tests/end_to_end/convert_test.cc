@@ -99,7 +99,7 @@ TEST_F(ConvertTest, HelpIsShortAndShowsExamples) {
   EXPECT_THAT(result.out, AllOf(HasSubstr("convert --to=native"),
                                 HasSubstr("convert --to=hf")));
   const std::vector<std::string> lines = absl::StrSplit(result.out, '\n');
-  EXPECT_LT(lines.size(), 40u);
+  EXPECT_LT(lines.size(), 50u);
 }
 
 TEST_F(ConvertTest, WrongUsageExitsWithTwo) {
@@ -125,6 +125,59 @@ TEST_F(ConvertTest, WrongUsageExitsWithTwo) {
   ExpectFailure(
       Convert({"--to=native", "--ep_size=2", "--ep_rank=2", in, out_}), 2,
       "--ep_rank");
+  ExpectFailure(Convert({"--to=hf", "--dtype=int8", in, out_}), 2,
+                "bfloat16, float16");
+  ExpectFailure(Convert({"--to=hf", "--allow_differences", in, out_}), 2,
+                "--like");
+  ExpectFailure(Convert({"--to=hf", "--like=", in, out_}), 2, "--like");
+  for (const char* flag : {"--dtype=float16", "--like=x", "--fill_from=x"}) {
+    ExpectFailure(Convert({"--to=hf", "--in_place", flag, in}), 2,
+                  "--in_place");
+  }
+}
+
+TEST_F(ConvertTest, NamesBothLayouts) {
+  EXPECT_THAT(Convert({"--to=native", kExample, in_}).out,
+              HasSubstr("qwen3_5 from hf to native: 92 tensors in"));
+  EXPECT_THAT(Convert({"--to=hf", in_, out_}).out,
+              HasSubstr("qwen3_5 from native to hf: "));
+  EXPECT_THAT(
+      Convert({"--to=hf", "--dry_run", kExample, folder_ + "/same"}).out,
+      HasSubstr("qwen3_5 from hf to hf: 92 tensors in, 92 out: 0 renamed, 0 "
+                "computed"));
+}
+
+TEST_F(ConvertTest, WritesLikeAnotherAndFillsFromIt) {
+  ASSERT_EQ(Convert({"--to=native", "--dtype=float32",
+                     "--exclude_key_regex=mtp", kExample, in_})
+                .exit_code,
+            0);
+  // The trainer lost its heads for predicting more tokens.
+  ASSERT_EQ(
+      Convert({"--to=hf", "--exclude_key_regex=mtp", in_, out_}).exit_code, 0);
+  std::filesystem::remove_all(out_);
+  const std::string example = kExample;
+  const CommandResult refused = Convert(
+      {"--to=hf", "--exclude_key_regex=mtp", "--like=" + example, in_, out_});
+  EXPECT_THAT(refused.err, HasSubstr("found none, expected"));
+  ExpectFailure(refused, 1, "more differences");
+  const CommandResult result =
+      Convert({"--to=hf", "--exclude_key_regex=mtp", "--like=" + example,
+               "--fill_from=" + example, "--json", in_, out_});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  ASSERT_OK_AND_ASSIGN(const Json report, ParseJson(result.out));
+  EXPECT_EQ(report["input_layout"], "native");
+  EXPECT_EQ(report["output_layout"], "hf");
+  EXPECT_GT(report["filled"].size(), 0u);
+  EXPECT_EQ(report["differences"].size(), 0u);
+  // All of it as it was published, files and bytes; an index of ours is sorted.
+  auto published = ReadTestFolder(kExample);
+  auto written = ReadTestFolder(out_);
+  constexpr char kIndex[] = "model.safetensors.index.json";
+  EXPECT_EQ(written.count(kIndex), 1u);
+  written.erase(kIndex);
+  published.erase(kIndex);
+  EXPECT_EQ(written, published);
 }
 
 TEST_F(ConvertTest, ExplainsWhatIsMissing) {

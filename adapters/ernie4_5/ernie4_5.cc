@@ -85,8 +85,8 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> CreateMoe(
   traits.write_through = true;
   return MakeLayoutAdapter(
       {BlockFp8Table(moe), mtp, ModelRootTable({"base_model."}),
-       ExpertPrefixTable(moe),
-       MixtureTable(moe, /*param_wrapper=*/false, {}, bias)},
+       ExpertPrefixTable(moe), bias,
+       MixtureTable(moe, /*param_wrapper=*/false)},
       traits);
 }
 

@@ -24,6 +24,9 @@ namespace {
 
 constexpr char kTextModelType[] = "ministral3";
 
+// That of Mistral 4, too.
+constexpr char kSharedArchitecture[] = "Mistral3ForConditionalGeneration";
+
 // Only the largest model is published under the native model's names.
 constexpr int64_t kLayersOfNativeNames = 88;
 
@@ -71,6 +74,10 @@ absl::StatusOr<bool> IsMinistral3(const ModelConfig& config) {
                               quantization.GetString("quant_method"));
     if (method != "fp8") return false;
   }
+  WINDLASS_ASSIGN_OR_RETURN(const auto architectures, config.Architectures());
+  if (!architectures.empty() && architectures.front() != kSharedArchitecture) {
+    return true;
+  }
   for (const ModelConfig& model : {config, config.Section("text_config")}) {
     WINDLASS_ASSIGN_OR_RETURN(const std::string type, model.ModelType());
     if (type == kTextModelType) return true;
@@ -84,7 +91,7 @@ const AdapterRegistrar registrar({
     /*summary=*/"Ministral 3 and its like, FP8 and BF16",
     /*architectures=*/
     {"Ministral3ForCausalLM", "Mistral3FP8VLMForConditionalGeneration",
-     "Mistral3ForConditionalGeneration"},
+     kSharedArchitecture},
     /*model_types=*/{kTextModelType, "mistral3"},
     /*options=*/{},
     &Create,

@@ -125,6 +125,10 @@ absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
 
 // Mistral 3 shares the architecture of the whole.
 absl::StatusOr<bool> IsMistral4(const ModelConfig& config) {
+  WINDLASS_ASSIGN_OR_RETURN(const auto architectures, config.Architectures());
+  if (!architectures.empty() && architectures.front() == kTextArchitecture) {
+    return true;
+  }
   WINDLASS_ASSIGN_OR_RETURN(const std::string type, config.ModelType());
   WINDLASS_ASSIGN_OR_RETURN(const std::string text,
                             config.Section("text_config").ModelType());

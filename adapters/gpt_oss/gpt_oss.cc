@@ -61,28 +61,28 @@ LayoutTable Mxfp4Table() {
   return table;
 }
 
-// Renamed tensors stand at the end, as they come: captures tell the rows apart.
+// What is renamed stands at the end.
 LayoutTable Names(const MoeOptions& moe, bool te_attention) {
   const LayoutDim& E = moe.experts;
   const LayoutDim& H = moe.hidden;
   const LayoutDim& I = moe.intermediate;
+  const std::string experts = "{p*}mlp.experts.";
   LayoutTable table;
   table.Rename("{p*}mlp.router.{k:weight|bias}", "{p*}mlp.gate.{k}")
-      .AtEnd()
-      .Map({"{p*}mlp.experts.{w:gate_up_proj=gate_and_up_projs}"},
-           {"{p*}mlp.experts.{w}"}, {layout::Shapes({{E, H, Doubled(I)}})})
-      .AtEnd()
-      .Map({"{p*}mlp.experts.{w:down_proj=down_projs}"},
-           {"{p*}mlp.experts.{w}"}, {layout::Shapes({{E, I, H}})})
-      .AtEnd()
-      .Rename("{p*}mlp.experts.{k:gate_up_proj_bias|down_proj_bias}",
-              "{p*}mlp.experts.{k}")
+      .AtEndAsTheyCome()
+      .Map({experts + "gate_up_proj"}, {experts + "gate_and_up_projs"},
+           {layout::Shapes({{E, H, Doubled(I)}})})
+      .AtEndAsTheyCome()
+      .Map({experts + "down_proj"}, {experts + "down_projs"},
+           {layout::Shapes({{E, I, H}})})
+      .AtEndAsTheyCome()
+      .Rename(experts + "{k:gate_up_proj_bias|down_proj_bias}", experts + "{k}")
       .ClosedExperts({"{p*}layers.{l}.mlp.router.weight", nullptr});
   if (te_attention) {
     table
-        .Rename("{p*}self_attn.{k:sinks=attn_module.softmax_offset}",
-                "{p*}self_attn.{k}")
-        .AtEnd();
+        .Rename("{p*}self_attn.sinks",
+                "{p*}self_attn.attn_module.softmax_offset")
+        .AtEndAsTheyCome();
   }
   return table;
 }

@@ -28,9 +28,9 @@
 namespace windlass {
 namespace {
 
-// The names of a mixture's parts. What is renamed stands at the end, as it
-// comes: captures tell the rows apart. LoRA of experts keeps the native
-// model's names, as in the reference; PEFT's own files have the others.
+// The names of a mixture's parts. What is renamed stands at the end. LoRA of
+// experts keeps the native model's names, as in the reference; PEFT's own files
+// have the others.
 LayoutTable PartsTable(const std::string& layer) {
   const std::string hf = "{p*}block_sparse_moe.";
   const std::string expert =
@@ -38,12 +38,13 @@ LayoutTable PartsTable(const std::string& layer) {
       "block_sparse_moe.experts.{e}.{w:w1=gate_proj|w3=up_proj|w2=down_proj}";
   const std::string native = layer + "mlp.experts.{e}.{w}";
   LayoutTable table;
-  table.Rename(hf + "gate.{k:weight}", "{p*}mlp.gate.{k}")
-      .AtEnd()
-      .Rename(hf + "{k:e_score_correction_bias}", "{p*}mlp.gate.{k}")
-      .AtEnd()
+  table.Rename(hf + "gate.weight", "{p*}mlp.gate.weight")
+      .AtEndAsTheyCome()
+      .Rename(hf + "e_score_correction_bias",
+              "{p*}mlp.gate.e_score_correction_bias")
+      .AtEndAsTheyCome()
       .Rename(expert + ".weight", native + ".weight")
-      .AtEnd()
+      .AtEndAsTheyCome()
       .Rename(expert + ".{m:lora_A|lora_B}.weight", native + ".{m}.weight")
       .OnlyToNative();
   return table;
@@ -96,16 +97,17 @@ absl::StatusOr<std::vector<LayoutStage>> TextStages(const ModelConfig& config,
       .Else()
       .Rename("{p*}block_sparse_moe.shared_experts.{r*}",
               "{p*}shared_experts.{r*}")
-      .AtEnd()
+      .AtEndAsTheyCome()
       .Else()
       .Rename("{p*}self_attn.index_{s+}.{r*}",
               "{p*}self_attn.indexer.index_{s+}.{r*}")
-      .AtEnd();
+      .AtEndAsTheyCome();
   ExpertNames names;
   names.hf = names.native = layer + "mlp.experts";
   names.router = layer + "mlp.gate.weight";
   LayoutTable mtp;
-  if (mtp_modules > 0) mtp.Rename("{p*}mtp.{r*}", "{p*}mtp.{r*}").AtEnd();
+  if (mtp_modules > 0)
+    mtp.Rename("{p*}mtp.{r*}", "{p*}mtp.{r*}").AtEndAsTheyCome();
   return std::vector<LayoutStage>{
       parts, MixtureTable(moe, /*param_wrapper=*/false, names), mtp};
 }
@@ -131,7 +133,7 @@ LayoutTable VisionTable() {
       .OnlyToNative()
       .Else()
       .Rename("language_model.{r*}", "{r*}")
-      .AtEnd();
+      .AtEndAsTheyCome();
   return table;
 }
 

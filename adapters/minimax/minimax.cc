@@ -116,10 +116,10 @@ absl::StatusOr<std::vector<LayoutStage>> TextStages(const ModelConfig& config,
 // projectors beside it; natively they are its own. PEFT puts its prefix before
 // all names.
 LayoutTable VisionTable() {
-  const std::string vision =
-      "vision_tower|multi_modal_projector|patch_merge_mlp";
   LayoutTable table;
-  table.DropHf("{k:model|" + vision + "}.{p*}mtp.{r*}")
+  table
+      .DropHf(
+          "{k:vision_tower|multi_modal_projector|patch_merge_mlp}.{p*}mtp.{r*}")
       .Else()
       .Rename(
           "{b:|base_model.model.}{k:multi_modal_projector|patch_merge_mlp}.{r*"

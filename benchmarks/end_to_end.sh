@@ -5,8 +5,9 @@
 #
 # Makes its inputs, runs each contender in turn, side by side, and prints
 # ratios of wall time to `cp -r --reflink=never` of the same input, the median
-# of ROUNDS (3), and the peak memory. Page cache warm, --nofsync. Before each run
-# the device is given time to catch up (sync), so that none pays for another.
+# of ROUNDS (3), that of processor time, which a busy machine changes least, and
+# the peak memory. Page cache warm, --nofsync. Before each run the device is
+# given time to catch up (sync), so that none pays for another.
 # ONLY=REGEX runs the rows whose name it matches.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,16 +31,21 @@ cp bazel-bin/benchmarks/{convert,bare_copy,make_checkpoint} \
   bazel-bin/tools/{diff,inspect} "$bin/"
 export PATH="$bin:$PATH"
 
-# timed COMMAND...: seconds and peak kB, of one run into a fresh $out.
+# timed COMMAND...: seconds, peak kB and seconds of processors, of one run into a
+# fresh $out.
 timed() {
   rm -rf "$out"
   sync
-  /usr/bin/time -f '%e %M' -o "$base/time" "$@" >/dev/null
-  cat "$base/time"
+  /usr/bin/time -f '%e %M %U %S' -o "$base/time" "$@" >/dev/null
+  awk '{ print $1, $2, $3 + $4 }' "$base/time"
   rm -rf "$out"
 }
 
-median() { sort -g | awk '{v[NR] = $1} END {print v[int((NR + 1) / 2)]}'; }
+# median [COLUMN]: of what timed has printed.
+median() {
+  cut -d ' ' -f "${1:-1}" | sort -g |
+    awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+}
 
 wanted() { [[ "$1" =~ ${ONLY:-.} ]]; }
 
@@ -79,9 +85,12 @@ contend() {
   done
   awk -v name="$name" -v cp="$(median <"$base/cp")" \
     -v bare="$(median <"$base/bare")" -v ours="$(median <"$base/ours")" \
+    -v cp_work="$(median 3 <"$base/cp")" \
+    -v our_work="$(median 3 <"$base/ours")" \
     -v kb="$(cut -d ' ' -f 2 "$base/ours" | sort -g | tail -n 1)" 'BEGIN {
-      printf "| %s | %.2f s | %.2f s | %.2f s | %.3f | %.3f | %.0f MiB |\n",
-        name, cp, bare, ours, ours / cp, ours / bare, kb / 1024 }'
+      printf "| %s | %.2f s | %.2f s | %.2f s | %.3f | %.3f | %.2f | %.0f MiB |\n",
+        name, cp, bare, ours, ours / cp, ours / bare,
+        our_work / (cp_work > 0 ? cp_work : 0.01), kb / 1024 }'
 }
 
 # alone NAME INPUT COMMAND...: a command that nothing is compared with.
@@ -105,8 +114,8 @@ echo "machine: $(nproc) cores, $(awk '/MemTotal/ {printf "%.0f GiB", $2 / 2 ^ 20
   "$(awk -F ': ' '/model name/ {print $2; exit}' /proc/cpuinfo)," \
   "$(stat -f -c %T "$base"), kernel $(uname -r)"
 echo
-echo "| work | cp | bare copy | windlass | to cp | to bare | peak |"
-echo "|---|---|---|---|---|---|---|"
+echo "| work | cp | bare copy | windlass | to cp | to bare | processors | peak |"
+echo "|---|---|---|---|---|---|---|---|"
 rename="qwen3_5 6750 4"
 contend "rename, 6.75 GB, 2 threads" "$rename" "${native[@]}" --threads=2
 contend "rename, 6.75 GB, 1 thread" "$rename" "${native[@]}" --threads=1
@@ -138,7 +147,7 @@ done
 for fs in xfs btrfs; do
   wanted "rename on $fs, 6.75 GB" || continue
   if ! command -v "mkfs.$fs" >/dev/null || ((EUID != 0)); then
-    echo "| rename on $fs | not run: needs root and mkfs.$fs | | | | | |"
+    echo "| rename on $fs | not run: needs root and mkfs.$fs | | | | | | |"
     continue
   fi
   rm -rf "$in"

@@ -37,7 +37,10 @@ struct FileIdentity {
   bool operator!=(const FileIdentity& other) const { return !(*this == other); }
 };
 
-// A file open for reading. Its size is that at opening. Thread-safe.
+// A file open for reading. Its size is that at opening. Any number may be open:
+// a storage closes those that were not used for long, and opens them again when
+// they are read, which is FailedPrecondition where the file is no longer the
+// same. Thread-safe.
 class ReadableFile : public ByteSource {
  public:
   // At opening.

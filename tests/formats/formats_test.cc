@@ -44,7 +44,7 @@ struct FormatCase {
 
 std::vector<FormatCase> Cases() {
   std::vector<FormatCase> cases;
-  for (const char* format : {"dcp", "torch"}) {
+  for (const char* format : {"dcp", "dcp_safetensors", "torch"}) {
     const auto location = ResolveLocation(absl::StrCat(kRoot, "/", format));
     const auto folders = location->storage->List(location->path);
     if (!folders.ok()) continue;
@@ -72,6 +72,11 @@ std::string ExpectedError(const std::string& name) {
       {"dcp/bad_overlap", "overlap"},
       {"dcp/bad_path_up", "tensor \"a\": found the file"},
       {"dcp/bad_truncated_file", "the file was truncated"},
+      {"dcp_safetensors/bad_dtype_differs", "tensor \"w\": "},
+      {"dcp_safetensors/bad_info_garbled", "DCP_SHARDING_INFO: not JSON"},
+      {"dcp_safetensors/bad_missing_rank", "expected the file of shard"},
+      {"dcp_safetensors/bad_offsets_rank", "expected one for each dimension"},
+      {"dcp_safetensors/bad_overlap", "overlap"},
       {"torch/bad_legacy_malicious", "posix.system"},
       {"torch/bad_legacy_truncated", "the file was truncated"},
       {"torch/bad_legacy_whole_module",

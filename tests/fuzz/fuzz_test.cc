@@ -102,7 +102,7 @@ TEST(FuzzTest, WhatIsChangedStaysWithinBounds) {
   for (Seed& seed : Seeds("tests/fuzz/seeds")) seeds.push_back(std::move(seed));
   for (const Seed& seed : seeds) {
     SCOPED_TRACE(seed.path);
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < 20; ++i) {
       std::string bytes = seed.bytes;
       for (size_t changes = 1 + random() % 3; changes > 0; --changes) {
         bytes[random() % bytes.size()] = static_cast<char>(random());

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,6 +26,7 @@
 #include "windlass/core/model_config.h"
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
+#include "windlass/io/checkpoint.h"
 #include "windlass/io/dcp/metadata.h"
 #include "windlass/io/digests.h"
 #include "windlass/io/in_place.h"
@@ -345,7 +347,61 @@ void RunJournal(std::string bytes) {
          "the same again");
 }
 
+// Whole folders: files one behind the other, each with its name's number, two
+// bytes of size, and its contents.
+constexpr const char* kFileNames[] = {
+    ".metadata",
+    "__0_0.distcp",
+    "__1_0.distcp",
+    "shard-00001-model-00001-of-00001.safetensors",
+    "shard-00002-model-00001-of-00001.safetensors",
+    "shard-00003-model-00001-of-00001.safetensors",
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model-00001-of-00002.bin",
+    "pytorch_model-00002-of-00002.bin",
+    "pytorch_model.bin.index.json",
+    "model.bin",
+    "adapter_model.safetensors",
+    "config.json",
+    ".hf_metadata/config.json",
+    ".hf_metadata/fqn_to_file_index_mapping.json",
+    ".hf_metadata/fqn_to_dtype_mapping.json"};
+
+void RunCheckpoint(std::string bytes) {
+  const Location folder = *ResolveLocation("mem://fuzz/checkpoint");
+  absl::flat_hash_set<std::string> written;
+  for (size_t at = 0; at + 3 <= bytes.size();) {
+    const auto byte = [&](size_t i) { return static_cast<uint8_t>(bytes[i]); };
+    const size_t size = std::min<size_t>(byte(at + 1) | byte(at + 2) << 8,
+                                         bytes.size() - at - 3);
+    const std::string path =
+        JoinPath(folder.path, kFileNames[byte(at) % std::size(kFileNames)]);
+    Expect(WriteFile(*folder.storage, path, bytes.substr(at + 3, size), false)
+               .ok(),
+           "room");
+    written.insert(path);
+    at += 3 + size;
+  }
+  {
+    const absl::StatusOr<Checkpoint> found =
+        OpenCheckpoint("mem://fuzz/checkpoint");
+    if (found.ok()) {
+      for (const auto& [name, tensor] : found->tensors) ReadSome(tensor);
+      for (const std::string& name : found->side_files) {
+        const std::string path = SideFilePath(*found, name);
+        Expect(written.contains(path), "a side file that is there");
+      }
+    }
+  }
+  for (const std::string& path : written) {
+    Expect(folder.storage->Remove(path).ok(), "a file to remove");
+  }
+}
+
 constexpr FuzzTarget kTargets[] = {
+    {"checkpoint", RunCheckpoint},
     {"config", RunConfig},
     {"dcp_metadata", RunDcpMetadata},
     {"digests", RunDigests},

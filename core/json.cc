@@ -141,16 +141,21 @@ absl::StatusOr<Json> ParseJson(absl::string_view text) {
   }
   // What does not begin as JSON is told from JSON with a fault in it.
   const absl::string_view begin = absl::StripLeadingAsciiWhitespace(text);
+  // The parser takes a NUL for the end, whatever follows.
+  const std::size_t nul = text.find('\0');
   if (begin.empty() ||
       (begin[0] != '/' && !absl::StrContains("{[\"", begin[0]))) {
     const Json scalar = Json::parse(text.data(), text.data() + text.size(),
                                     nullptr, /*allow_exceptions=*/false);
-    if (!scalar.is_discarded()) return scalar;
+    if (nul == text.npos && !scalar.is_discarded()) return scalar;
     const std::string found = DescribeLeadingBytes(text);
     if (!found.empty()) {
       return absl::InvalidArgumentError(
           absl::StrCat("found ", found, ", expected JSON"));
     }
+  }
+  if (nul != text.npos) {
+    return ErrorAt(text, nul, "found a NUL byte, expected JSON");
   }
   absl::StatusOr<StrictText> strict = MakeStrict(text);
   if (!strict.ok()) return strict.status();

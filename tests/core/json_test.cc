@@ -46,6 +46,8 @@ TEST(JsonTest, SaysWhereTheTextStopsBeingJson) {
       {"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n",
        "found a Git LFS pointer (fetch the file itself: git lfs pull)"},
       {std::string("\xFF\xFE{\0", 4), "found text in UTF-16"},
+      {std::string("{}\0{", 4), "line 1, column 3: found a NUL byte"},
+      {std::string("3\0x", 3), "line 1, column 2: found a NUL byte"},
   };
   for (const auto& test : kCases) {
     EXPECT_THAT(

@@ -37,6 +37,14 @@ absl::StatusOr<KeyRewriter> KeyRewriter::Create(std::vector<Rule> rules) {
   return rewriter;
 }
 
+std::vector<KeyRewriter::Rule> KeyRewriter::rules() const {
+  std::vector<Rule> rules;
+  for (const Compiled& rule : rules_) {
+    rules.push_back({rule.kind, rule.pairs, rule.with, rule.without});
+  }
+  return rules;
+}
+
 std::string KeyRewriter::Rewrite(absl::string_view key) const {
   std::string name(key);
   for (const Compiled& rule : rules_) {

@@ -73,6 +73,9 @@ class KeyRewriter {
 
   std::string Rewrite(absl::string_view key) const;
 
+  // As they were declared.
+  std::vector<Rule> rules() const;
+
   // Every tensor under its new name, in the same order. AlreadyExists names the
   // two keys that would become one.
   absl::StatusOr<StateDict> RewriteAll(const StateDict& dict) const;

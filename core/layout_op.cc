@@ -8,6 +8,7 @@
 #include "absl/algorithm/container.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
 
@@ -101,6 +102,42 @@ absl::Status CheckNotPacked(const Tensor& tensor) {
                    " without a scale, expected a dtype of 16 bits or more"));
 }
 
+// Pieces of an operation's rule.
+std::string Quoted(absl::string_view text) {
+  return absl::StrCat("\"", text, "\"");
+}
+
+std::string DimRule(const LayoutDim& dim) {
+  if (dim.size >= 0) return absl::StrCat(dim.size);
+  return Quoted(dim.name.empty() ? "_" : dim.name);
+}
+
+std::string ShapeRule(const Shape& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+std::string WidthsRule(absl::string_view op, int dim,
+                       const std::vector<int64_t>& widths) {
+  return absl::StrCat("{\"", op, "\": ", dim, ", \"widths\": ",
+                      widths[0] < 0
+                          ? absl::StrCat(widths.size())
+                          : absl::StrCat("[", absl::StrJoin(widths, ", "), "]"),
+                      "}");
+}
+
+// What `format` is called in rules; empty for one that has no name there.
+std::string FormatRule(const PackedFormat& format) {
+  const auto is = [&format](const PackedFormat& other) {
+    return format.element == other.element && format.scale == other.scale &&
+           format.block == other.block;
+  };
+  if (is(PerTensorFormat(2))) return "\"fp8_per_tensor\"";
+  if (is(MxFp8Format())) return "\"mxfp8\"";
+  if (is(MxFp4Format())) return "\"mxfp4\"";
+  if (format.block.empty() || !is(BlockFormat(format.block[0]))) return "";
+  return absl::StrCat("\"fp8_block\", \"block\": ", format.block[0]);
+}
+
 int64_t Blocks(int64_t extent, int64_t block) {
   return extent / block + (extent % block != 0 ? 1 : 0);
 }
@@ -188,6 +225,20 @@ namespace layout {
 LayoutOp Shapes(std::vector<std::vector<LayoutDim>> shapes) {
   LayoutOp op;
   op.name = "shapes";
+  op.rule = absl::StrCat(
+      "{\"shapes\": [",
+      absl::StrJoin(shapes, ", ",
+                    [](std::string* out, const std::vector<LayoutDim>& dims) {
+                      absl::StrAppend(
+                          out, "[",
+                          absl::StrJoin(
+                              dims, ", ",
+                              [](std::string* text, const LayoutDim& dim) {
+                                absl::StrAppend(text, DimRule(dim));
+                              }),
+                          "]");
+                    }),
+      "]}");
   op.forward = op.backward = &Nothing;
   op.moves = true;
   op.shapes = std::move(shapes);
@@ -197,6 +248,7 @@ LayoutOp Shapes(std::vector<std::vector<LayoutDim>> shapes) {
 LayoutOp Transpose() {
   LayoutOp op;
   op.name = "transpose";
+  op.rule = Quoted("transpose");
   op.forward = op.backward = Each([](const DeviceMesh&, const Tensor& tensor) {
     return windlass::Transpose(tensor);
   });
@@ -208,6 +260,7 @@ LayoutOp Transpose() {
 LayoutOp Concat(int dim, std::vector<int64_t> widths) {
   LayoutOp op;
   op.name = absl::StrCat("concat ", dim);
+  op.rule = WidthsRule("concat", dim, widths);
   op.takes = widths.size();
   op.gives = 1;
   op.moves = true;
@@ -225,7 +278,9 @@ LayoutOp Concat(int dim, std::vector<int64_t> widths) {
 }
 
 LayoutOp Split(int dim, std::vector<int64_t> widths) {
+  std::string rule = WidthsRule("split", dim, widths);
   LayoutOp op = Concat(dim, std::move(widths));
+  op.rule = std::move(rule);
   op.name = absl::StrCat("split ", dim);
   std::swap(op.takes, op.gives);
   std::swap(op.forward, op.backward);
@@ -236,6 +291,8 @@ LayoutOp Split(int dim, std::vector<int64_t> widths) {
 LayoutOp Stack(std::string capture, LayoutDim count) {
   LayoutOp op;
   op.name = absl::StrCat("stack over ", capture);
+  op.rule = absl::StrCat("{\"stack\": ", Quoted(capture),
+                         ", \"count\": ", DimRule(count), "}");
   op.forward = op.backward = &Nothing;  // a table's own business
   op.moves = true;
   op.over = std::move(capture);
@@ -246,6 +303,7 @@ LayoutOp Stack(std::string capture, LayoutDim count) {
 LayoutOp Share(LayoutDim count) {
   LayoutOp op;
   op.name = "share";
+  op.rule = absl::StrCat("{\"share\": ", DimRule(count), "}");
   op.moves = true;
   op.forward = Each([count](const DeviceMesh& mesh,
                             const Tensor& tensor) -> absl::StatusOr<Tensor> {
@@ -275,6 +333,7 @@ LayoutOp Share(LayoutDim count) {
 LayoutOp ShareWithin(int dim) {
   LayoutOp op;
   op.name = absl::StrCat("share within ", dim);
+  op.rule = absl::StrCat("{\"share_within\": ", dim, "}");
   op.moves = true;
   op.forward = Each([dim](const DeviceMesh& mesh,
                           const Tensor& tensor) -> absl::StatusOr<Tensor> {
@@ -303,6 +362,7 @@ LayoutOp ShareWithin(int dim) {
 LayoutOp Cast(DType dtype) {
   LayoutOp op;
   op.name = absl::StrCat("cast ", DTypeName(dtype));
+  op.rule = absl::StrCat("{\"cast\": ", Quoted(DTypeName(dtype)), "}");
   op.kind = LayoutOp::Kind::kLossy;
   op.forward = Each([dtype](const DeviceMesh&,
                             const Tensor& tensor) -> absl::StatusOr<Tensor> {
@@ -317,6 +377,7 @@ LayoutOp Cast(DType dtype) {
 LayoutOp NotPacked() {
   LayoutOp op;
   op.name = "not packed";
+  op.rule = Quoted("not_packed");
   op.moves = true;
   op.forward = Each(
       [](const DeviceMesh&, const Tensor& tensor) -> absl::StatusOr<Tensor> {
@@ -330,6 +391,7 @@ LayoutOp NotPacked() {
 LayoutOp CastFloats(DType dtype) {
   LayoutOp op = Cast(dtype);
   op.name = absl::StrCat("cast floats ", DTypeName(dtype));
+  op.rule = absl::StrCat("{\"cast_floats\": ", Quoted(DTypeName(dtype)), "}");
   const LayoutOp::Function cast = op.forward;
   op.forward = [cast](const LayoutContext& context,
                       std::vector<Tensor>* tensors) {
@@ -342,6 +404,7 @@ LayoutOp CastFloats(DType dtype) {
 LayoutOp Hold(DType dtype) {
   LayoutOp op = Cast(dtype);
   op.name = absl::StrCat("hold ", DTypeName(dtype));
+  op.rule = absl::StrCat("{\"hold\": ", Quoted(DTypeName(dtype)), "}");
   op.forward = op.backward =
       Each([dtype](const DeviceMesh&,
                    const Tensor& tensor) -> absl::StatusOr<Tensor> {
@@ -355,6 +418,8 @@ LayoutOp Hold(DType dtype) {
 LayoutOp Reshape(Shape native, Shape hf) {
   LayoutOp op;
   op.name = "reshape";
+  op.rule = absl::StrCat("{\"reshape\": ", ShapeRule(native),
+                         ", \"hf\": ", ShapeRule(hf), "}");
   op.moves = true;
   op.forward = Each([native](const DeviceMesh&, const Tensor& tensor) {
     return Reshaped(tensor, native);
@@ -368,6 +433,8 @@ LayoutOp Reshape(Shape native, Shape hf) {
 LayoutOp Squeeze(int dim, int native_rank) {
   LayoutOp op;
   op.name = absl::StrCat("squeeze ", dim);
+  op.rule = absl::StrCat("{\"squeeze\": ", dim,
+                         ", \"native_rank\": ", native_rank, "}");
   op.moves = true;
   op.forward =
       Each([dim, native_rank](const DeviceMesh&,
@@ -391,6 +458,7 @@ LayoutOp Squeeze(int dim, int native_rank) {
 LayoutOp Interleave(int dim) {
   LayoutOp op;
   op.name = absl::StrCat("interleave ", dim);
+  op.rule = absl::StrCat("{\"interleave\": ", dim, "}");
   op.moves = true;
   op.forward = Each([dim](const DeviceMesh&, const Tensor& tensor) {
     return windlass::Interleave(tensor, At(tensor, dim));
@@ -404,6 +472,8 @@ LayoutOp Interleave(int dim) {
 LayoutOp Pad(int dim, LayoutDim native, int64_t hf) {
   LayoutOp op;
   op.name = absl::StrCat("pad ", dim);
+  op.rule = absl::StrCat("{\"pad\": ", dim, ", \"native\": ", DimRule(native),
+                         ", \"hf\": ", hf, "}");
   const auto resize = [=](int64_t size) {
     return Each(
         [=](const DeviceMesh&, const Tensor& tensor) -> absl::StatusOr<Tensor> {
@@ -427,6 +497,11 @@ LayoutOp Pad(int dim, LayoutDim native, int64_t hf) {
 LayoutOp Dequantize(PackedFormat format, DType dtype, bool exact_scales) {
   LayoutOp op;
   op.name = "dequantize";
+  const std::string rule = exact_scales ? "" : FormatRule(format);
+  if (!rule.empty()) {
+    op.rule = absl::StrCat("{\"dequantize\": ", rule,
+                           ", \"to\": ", Quoted(DTypeName(dtype)), "}");
+  }
   op.kind = LayoutOp::Kind::kOneWay;
   op.gives = 1;
   op.unpacks = true;
@@ -462,6 +537,7 @@ LayoutOp Dequantize(PackedFormat format, DType dtype, bool exact_scales) {
 
 LayoutOp Dequantize(PackedFormat floats, PackedFormat packed, DType dtype) {
   LayoutOp op = Dequantize(std::move(floats), dtype);
+  op.rule = "";
   op.forward = [of_floats = op.forward,
                 of_packed = Dequantize(std::move(packed), dtype).forward](
                    const LayoutContext& context,
@@ -496,6 +572,8 @@ LayoutOp DequantizeByScale(DType dtype) {
 LayoutOp CastFp8(DType dtype, int64_t block) {
   LayoutOp op = Dequantize(BlockFormat(block), dtype);
   op.name = "dequantize (back: cast F8_E4M3)";
+  op.rule = absl::StrCat("{\"cast_fp8\": ", Quoted(DTypeName(dtype)),
+                         ", \"block\": ", block, "}");
   op.unpacks = false;
   op.backward = [block](const LayoutContext&,
                         std::vector<Tensor>* tensors) -> absl::Status {
@@ -518,6 +596,7 @@ LayoutOp CastFp8(DType dtype, int64_t block) {
 LayoutOp Int4() {
   LayoutOp op;
   op.name = "int4";
+  op.rule = Quoted("int4");
   op.kind = LayoutOp::Kind::kLossy;
   op.takes = 3;
   op.gives = 1;

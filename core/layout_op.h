@@ -54,6 +54,8 @@ struct LayoutOp {
                                               std::vector<Tensor>* tensors)>;
 
   std::string name;
+  // As a file of rules has it (docs/rules.md), JSON; empty where none can.
+  std::string rule = {};
   Kind kind = Kind::kExact;
   Function forward;
   Function backward;

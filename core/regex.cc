@@ -31,4 +31,11 @@ NameFilter NameFilter::With(Anchor anchor) const {
   return filter;
 }
 
+std::string NameFilter::SearchPattern() const {
+  if (pattern_ == nullptr) return "";
+  return anchor_ == Anchor::kSearch
+             ? pattern_->pattern()
+             : absl::StrCat("^(?:", pattern_->pattern(), ")");
+}
+
 }  // namespace windlass

@@ -46,6 +46,9 @@ class NameFilter {
 
   bool Matches(absl::string_view name) const;
 
+  // What matches the same names when searched for; empty for none.
+  std::string SearchPattern() const;
+
   // The same pattern, anchored otherwise.
   NameFilter With(Anchor anchor) const;
 

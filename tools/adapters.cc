@@ -1,15 +1,22 @@
 // adapters: lists the registered adapters.
 
 #include <cstdio>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
+#include "windlass/adapters/rules/write_rules.h"
 #include "windlass/convert/rules_file.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json.h"
+#include "windlass/core/model_config.h"
+#include "windlass/core/state_dict_adapter.h"
 #include "windlass/core/status_macros.h"
+#include "windlass/io/model_config_file.h"
+#include "windlass/io/storage/storage.h"
 #include "windlass/tools/adapter_docs.h"
 #include "windlass/tools/command_line.h"
 #include "windlass/tools/process.h"
@@ -22,6 +29,8 @@ constexpr Flag kFlags[] = {
     {"markdown", nullptr, "as the README's table"},
     {"docs", nullptr, "as the second half of docs/adapters.md"},
     {"rules", "FILE", "what an adapter in a file does, and does not undo"},
+    {"as_rules", "NAME", "an adapter as such a file, for one model"},
+    {"config", "PATH", "that model's config.json, with --as_rules"},
 };
 
 constexpr char kUsage[] =
@@ -71,6 +80,34 @@ absl::StatusOr<std::string> DocsOfRules(const std::string& path) {
   return AdapterDocs({&info});
 }
 
+// A small model of the adapter's own, where no config is given.
+absl::StatusOr<WrittenRules> AsRules(const CommandLine& line) {
+  WINDLASS_ASSIGN_OR_RETURN(const AdapterInfo* info,
+                            AdapterRegistry::FindByName(line.Get("as_rules")));
+  absl::StatusOr<ModelConfig> config =
+      ModelConfig::Parse(info->example_config, "its example config");
+  if (line.Has("config")) {
+    WINDLASS_ASSIGN_OR_RETURN(const Location location,
+                              ResolveLocation(line.Get("config")));
+    config = ReadModelConfig(location);
+  }
+  WINDLASS_RETURN_IF_ERROR(config.status());
+  WINDLASS_ASSIGN_OR_RETURN(const std::unique_ptr<StateDictAdapter> adapter,
+                            AdapterRegistry::Create(*info, *config, {}));
+  return WriteRules(info->name, info->summary, *adapter);
+}
+
+// The rules on stdout, what they do not say on stderr.
+int PrintAsRules(const Failure& fail, const CommandLine& line) {
+  const absl::StatusOr<WrittenRules> rules = AsRules(line);
+  if (!rules.ok()) return fail(rules.status());
+  std::printf("%s", rules->text.c_str());
+  for (const std::string& left_out : rules->left_out) {
+    std::fprintf(stderr, "not expressible: %s\n", left_out.c_str());
+  }
+  return kExitDone;
+}
+
 int PrintDocs(const Failure& fail, const absl::StatusOr<std::string>& docs) {
   if (!docs.ok()) return fail(docs.status());
   std::printf("%s", docs->c_str());
@@ -94,6 +131,7 @@ int Main(int argc, char** argv) {
     std::printf("%s\n", all.dump(2).c_str());
     return kExitDone;
   }
+  if (line->Has("as_rules")) return PrintAsRules(fail, *line);
   if (line->Has("rules")) {
     return PrintDocs(fail, DocsOfRules(line->Get("rules")));
   }

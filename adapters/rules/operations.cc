@@ -111,6 +111,12 @@ Result ReadShare(const Operation& op) {
   return layout::Share(std::move(count));
 }
 
+Result ReadShareWithin(const Operation& op) {
+  WINDLASS_ASSIGN_OR_RETURN(const int dim, op.Dim());
+  if (dim < 0) return op.value->Unexpected("a dimension from 0");
+  return layout::ShareWithin(dim);
+}
+
 template <LayoutOp (*make)(DType)>
 Result ReadCast(const Operation& op) {
   WINDLASS_ASSIGN_OR_RETURN(const DType dtype, op.GetDType(*op.value));
@@ -168,14 +174,22 @@ Result ReadPad(const Operation& op) {
   return layout::Pad(dim, std::move(from), to);
 }
 
+absl::StatusOr<int64_t> Block(const Operation& op) {
+  const LocatedJson* given = op.all.Find("block");
+  return given == nullptr ? 128 : op.parameters.Number(*given);
+}
+
+Result ReadCastFp8(const Operation& op) {
+  WINDLASS_ASSIGN_OR_RETURN(const DType dtype, op.GetDType(*op.value));
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t block, Block(op));
+  return layout::CastFp8(dtype, block);
+}
+
 Result ReadDequantize(const Operation& op) {
   WINDLASS_ASSIGN_OR_RETURN(const std::string name, op.value->String());
   WINDLASS_ASSIGN_OR_RETURN(const LocatedJson* to, op.Field("to"));
   WINDLASS_ASSIGN_OR_RETURN(const DType dtype, op.GetDType(*to));
-  int64_t block = 128;
-  if (const LocatedJson* given = op.all.Find("block"); given != nullptr) {
-    WINDLASS_ASSIGN_OR_RETURN(block, op.parameters.Number(*given));
-  }
+  WINDLASS_ASSIGN_OR_RETURN(const int64_t block, Block(op));
   if (name == "fp8_block") {
     return layout::Dequantize(BlockFormat(block), dtype);
   }
@@ -203,6 +217,7 @@ const struct {
     {"split", true, {"widths"}, &ReadSplit},
     {"stack", true, {"count"}, &ReadStack},
     {"share", true, {}, &ReadShare},
+    {"share_within", true, {}, &ReadShareWithin},
     {"cast", true, {}, &ReadCast<&layout::Cast>},
     {"cast_floats", true, {}, &ReadCast<&layout::CastFloats>},
     {"hold", true, {}, &ReadCast<&layout::Hold>},
@@ -212,6 +227,7 @@ const struct {
     {"interleave", true, {}, &ReadInterleave},
     {"pad", true, {"native", "hf"}, &ReadPad},
     {"dequantize", true, {"to", "block"}, &ReadDequantize},
+    {"cast_fp8", true, {"block"}, &ReadCastFp8},
     {"int4", false, {}, &ReadInt4},
 };
 

@@ -91,6 +91,7 @@ absl::StatusOr<RulesParameters> RulesParameters::Read(
 absl::StatusOr<LayoutDim> RulesParameters::Extent(const LocatedJson& value,
                                                   bool known) const {
   LayoutDim dim{value.text, 1, ""};
+  if (!known && value.text == "_") return LayoutDim{"", -1, ""};
   for (absl::string_view factor : absl::StrSplit(value.text, '*')) {
     factor = absl::StripAsciiWhitespace(factor);
     int64_t number = 0;

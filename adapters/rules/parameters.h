@@ -27,7 +27,7 @@ class RulesParameters {
 
   // A number, or names and numbers with "*" between: 128, "I", "2*I". A name
   // that is no parameter is an extent that only the tensors know; with `known`
-  // it is InvalidArgument.
+  // it is InvalidArgument. "_" may be anything.
   absl::StatusOr<LayoutDim> Extent(const LocatedJson& value, bool known) const;
 
   // Extent of a number that has to be known.

@@ -16,6 +16,7 @@
 #include "windlass/core/key_rewriter.h"
 #include "windlass/core/layout_table.h"
 #include "windlass/core/located_json.h"
+#include "windlass/core/regex.h"
 #include "windlass/core/status_macros.h"
 
 namespace windlass {
@@ -41,6 +42,15 @@ absl::StatusOr<std::string> OneString(const LocatedJson& object,
   const LocatedJson* found = object.Find(field);
   if (found != nullptr) return found->String();
   return object.Error(absl::StrCat("found no \"", field, "\", expected one"));
+}
+
+// Whether a field is there and true.
+absl::StatusOr<bool> IsTrue(const LocatedJson& object,
+                            absl::string_view field) {
+  const LocatedJson* found = object.Find(field);
+  if (found == nullptr) return false;
+  if (found->kind == Kind::kScalar && found->text == "true") return true;
+  return found->Unexpected("true");
 }
 
 // Builds an adapter's stages out of a document.
@@ -94,7 +104,8 @@ class Reader {
 
   absl::StatusOr<LayoutStage> Stage(const LocatedJson& json) {
     if (json.Find("rows") != nullptr) {
-      WINDLASS_RETURN_IF_ERROR(json.ExpectMembers({"rows", "experts"}));
+      WINDLASS_RETURN_IF_ERROR(
+          json.ExpectMembers({"rows", "experts", "closed"}));
       WINDLASS_ASSIGN_OR_RETURN(const LayoutTable table, Table(json));
       return LayoutStage(table);
     }
@@ -115,7 +126,8 @@ class Reader {
 
   absl::StatusOr<LayoutStage> Names(const LocatedJson& json) {
     WINDLASS_RETURN_IF_ERROR(
-        json.ExpectMembers({"names_to_native", "names_to_hf", "examples"}));
+        json.ExpectMembers({"names_to_native", "names_to_hf", "examples",
+                            "held_names", "held", "held_in_native_only"}));
     NameRules rules;
     WINDLASS_ASSIGN_OR_RETURN(rules.to_native,
                               Rewriter(json.Find("names_to_native")));
@@ -123,7 +135,26 @@ class Reader {
     if (const LocatedJson* examples = json.Find("examples")) {
       WINDLASS_ASSIGN_OR_RETURN(rules.examples, Strings(*examples));
     }
+    if (const LocatedJson* held = json.Find("held_names")) {
+      WINDLASS_RETURN_IF_ERROR(ReadHeld(json, *held, &rules));
+    }
     return LayoutStage(rules);
+  }
+
+  absl::Status ReadHeld(const LocatedJson& json, const LocatedJson& names,
+                        NameRules* rules) const {
+    WINDLASS_ASSIGN_OR_RETURN(const std::string pattern, names.String());
+    absl::StatusOr<NameFilter> filter =
+        NameFilter::Create(pattern, NameFilter::Anchor::kSearch);
+    if (!filter.ok()) return names.Error(filter.status().message());
+    rules->held_names = *std::move(filter);
+    const LocatedJson* dtype = json.Find("held");
+    if (dtype == nullptr) return json.Error("found no \"held\", a dtype");
+    WINDLASS_ASSIGN_OR_RETURN(rules->held, parameters_.GetDType(*dtype));
+    WINDLASS_ASSIGN_OR_RETURN(const bool native_only,
+                              IsTrue(json, "held_in_native_only"));
+    rules->held_in_hf = !native_only;
+    return absl::OkStatus();
   }
 
   static absl::StatusOr<KeyRewriter> Rewriter(const LocatedJson* list) {
@@ -141,29 +172,37 @@ class Reader {
   }
 
   static absl::StatusOr<KeyRewriter::Rule> NameRule(const LocatedJson& json) {
-    if (json.Find("regex") != nullptr) {
-      WINDLASS_RETURN_IF_ERROR(json.ExpectMembers({"regex", "replace"}));
-      WINDLASS_ASSIGN_OR_RETURN(std::string regex, OneString(json, "regex"));
-      WINDLASS_ASSIGN_OR_RETURN(std::string text, OneString(json, "replace"));
-      return KeyRewriter::Regex(std::move(regex), std::move(text));
+    WINDLASS_RETURN_IF_ERROR(json.ExpectMembers(
+        {"regex", "replace", "exact", "prefix", "substring", "if", "unless"}));
+    KeyRewriter::Rule rule{};
+    int kinds = 0;
+    for (const auto& [kind, value] : json.members) {
+      if (kind == "replace") continue;
+      if (kind == "if" || kind == "unless") {
+        WINDLASS_ASSIGN_OR_RETURN((kind == "if" ? rule.with : rule.without),
+                                  value.String());
+        continue;
+      }
+      ++kinds;
+      if (kind == "regex") {
+        WINDLASS_ASSIGN_OR_RETURN(std::string regex, value.String());
+        WINDLASS_ASSIGN_OR_RETURN(std::string text, OneString(json, "replace"));
+        rule.kind = KeyRewriter::Rule::Kind::kRegex;
+        rule.pairs = {{std::move(regex), std::move(text)}};
+        continue;
+      }
+      if (value.kind != Kind::kObject)
+        return value.Unexpected("pairs of names");
+      for (const auto& [from, to] : value.members) {
+        WINDLASS_ASSIGN_OR_RETURN(std::string text, to.String());
+        rule.pairs.emplace_back(from, std::move(text));
+      }
+      rule.kind = kind == "exact"    ? KeyRewriter::Rule::Kind::kExact
+                  : kind == "prefix" ? KeyRewriter::Rule::Kind::kPrefix
+                                     : KeyRewriter::Rule::Kind::kSubstring;
     }
-    WINDLASS_RETURN_IF_ERROR(
-        json.ExpectMembers({"exact", "prefix", "substring"}));
-    if (json.members.size() != 1 ||
-        json.members[0].value.kind != Kind::kObject) {
-      return json.Error(
-          "expected one of regex with replace, exact, prefix, substring, with "
-          "an object of names");
-    }
-    const auto& [kind, names] = json.members[0];
-    KeyRewriter::Pairs pairs;
-    for (const auto& [from, to] : names.members) {
-      WINDLASS_ASSIGN_OR_RETURN(std::string text, to.String());
-      pairs.emplace_back(from, std::move(text));
-    }
-    if (kind == "exact") return KeyRewriter::Exact(std::move(pairs));
-    if (kind == "prefix") return KeyRewriter::Prefix(std::move(pairs));
-    return KeyRewriter::Substring(std::move(pairs));
+    if (kinds == 1) return rule;
+    return json.Error("expected one of regex, exact, prefix, substring");
   }
 
   absl::StatusOr<LayoutTable> Table(const LocatedJson& json) {
@@ -174,6 +213,8 @@ class Reader {
                                 OneString(*experts, "router"));
       table.ClosedExperts({std::move(router), nullptr});
     }
+    WINDLASS_ASSIGN_OR_RETURN(const bool closed, IsTrue(json, "closed"));
+    if (closed) table.Closed();
     return table;
   }
 
@@ -220,16 +261,16 @@ class Reader {
     WINDLASS_ASSIGN_OR_RETURN(std::vector<LayoutOp> ops,
                               ReadOperations(json.Find("ops"), parameters_));
     if (json.Find("rename") != nullptr) {
-      WINDLASS_RETURN_IF_ERROR(
-          json.ExpectMembers({"rename", "to", "at_end", "only"}));
+      WINDLASS_RETURN_IF_ERROR(json.ExpectMembers(
+          {"rename", "to", "at_end", "at_end_in_hf", "only"}));
       WINDLASS_ASSIGN_OR_RETURN(std::string hf, OneString(json, "rename"));
       WINDLASS_ASSIGN_OR_RETURN(std::string native, OneString(json, "to"));
       table->Rename(std::move(hf), std::move(native));
       return absl::OkStatus();
     }
     if (json.Find("synthesize") != nullptr) {
-      WINDLASS_RETURN_IF_ERROR(
-          json.ExpectMembers({"synthesize", "from", "ops", "at_end", "only"}));
+      WINDLASS_RETURN_IF_ERROR(json.ExpectMembers(
+          {"synthesize", "from", "ops", "at_end", "at_end_in_hf", "only"}));
       WINDLASS_ASSIGN_OR_RETURN(std::string native,
                                 OneString(json, "synthesize"));
       WINDLASS_ASSIGN_OR_RETURN(std::string from, OneString(json, "from"));
@@ -237,7 +278,7 @@ class Reader {
       return absl::OkStatus();
     }
     WINDLASS_RETURN_IF_ERROR(json.ExpectMembers(
-        {"hf", "beside", "native", "ops", "at_end", "only"}));
+        {"hf", "beside", "native", "ops", "at_end", "at_end_in_hf", "only"}));
     for (const char* field : {"hf", "native"}) {
       if (json.Find(field) == nullptr) {
         return json.Error(absl::StrCat("found no \"", field, "\" in a row"));
@@ -259,10 +300,15 @@ class Reader {
   }
 
   static absl::Status Modify(const LocatedJson& json, LayoutTable* table) {
-    if (const LocatedJson* at_end = json.Find("at_end")) {
-      if (at_end->text != "true") return at_end->Unexpected("true");
-      table->AtEnd();
+    const LocatedJson* at_end = json.Find("at_end");
+    if (at_end != nullptr && at_end->text == "as_they_come") {
+      table->AtEndAsTheyCome();
+    } else {
+      WINDLASS_ASSIGN_OR_RETURN(const bool is, IsTrue(json, "at_end"));
+      if (is) table->AtEnd();
     }
+    WINDLASS_ASSIGN_OR_RETURN(const bool in_hf, IsTrue(json, "at_end_in_hf"));
+    if (in_hf) table->AtEndInHf();
     if (const LocatedJson* only = json.Find("only")) {
       if (only->text == "to_native") {
         table->OnlyToNative();
@@ -403,7 +449,7 @@ absl::StatusOr<AdapterInfo> ParseRules(absl::string_view text,
   const absl::Status status = [&]() -> absl::Status {
     WINDLASS_RETURN_IF_ERROR(
         rules->ExpectMembers({"$schema", "name", "summary", "parameters",
-                              "rows", "experts", "stages"}));
+                              "rows", "experts", "closed", "stages"}));
     WINDLASS_ASSIGN_OR_RETURN(info.name, OneString(*rules, "name"));
     if (rules->Find("summary") != nullptr) {
       WINDLASS_ASSIGN_OR_RETURN(info.summary, OneString(*rules, "summary"));

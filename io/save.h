@@ -76,8 +76,8 @@ struct SavePlan {
 // Writes nothing. NotFound for an unknown format; FailedPrecondition where the
 // folder holds files, or the file is there, and overwriting was not asked for;
 // InvalidArgument where it is the input, one lies in the other or the input's
-// files are reached through it (so for `like` and the `others`), where two files
-// would have one name, and for a tensor's name that is no text.
+// files are reached through it (so for `like` and the `others`), where two
+// files would have one name, and for a tensor's name that is no text.
 absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
                                   const Checkpoint& input,
                                   absl::string_view output,

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -89,6 +90,9 @@ absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
   WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(location));
   return ParseConfig(text, location.path, dtype);
 }
+
+// Options that ask for values where codes would be written.
+constexpr absl::string_view kUnpacking[] = {"export_fp8", "quantize_experts"};
 
 // Options that say what a model is like, and not how it shall be written.
 constexpr absl::string_view kDescribing[] = {"moe_intermediate_size",
@@ -497,7 +501,13 @@ absl::StatusOr<StateDict> Conversion::Rewrite(
       asked.others = true;
     }
   }
-  asked.unpack = request.dtype.has_value() && FindCodes(tensors()) != nullptr;
+  const bool unpack =
+      absl::c_any_of(kUnpacking, [&options](absl::string_view name) {
+        return options.Has(name) &&
+               !options.GetBoolOr(name, true).value_or(true);
+      });
+  asked.unpack =
+      (unpack || request.dtype.has_value()) && FindCodes(tensors()) != nullptr;
   if (to_ == Layout::kHf) {
     asked.excluded =
         hf_options_.exclude_key_regex.With(NameFilter::Anchor::kSearch);
@@ -673,16 +683,18 @@ absl::StatusOr<StateDict> Conversion::ApplyWholeToHf(
 
 const absl::StatusOr<StateDict>& Conversion::WayBack() {
   if (back_.has_value()) return *back_;
+  // What came from elsewhere is not INPUT's to be given back.
+  const StateDict& own = OwnOutput();
   return back_.emplace(to_ == Layout::kHf
-                           ? Apply(*adapter_, Layout::kNative, output())
-                           : ApplyWholeToHf(output()));
+                           ? Apply(*adapter_, Layout::kNative, own)
+                           : ApplyWholeToHf(own));
 }
 
 absl::StatusOr<std::vector<Loss>> Conversion::Losses() {
   if (to_ == Layout::kSame || from_ == to_) {
     // What is written otherwise in the same layout can be written so again.
-    std::vector<Loss> losses =
-        FindLosses(tensors(), output(), report_.summary, output());
+    const StateDict& own = OwnOutput();
+    std::vector<Loss> losses = FindLosses(tensors(), own, report_.summary, own);
     losses.erase(std::remove_if(losses.begin(), losses.end(),
                                 [](const Loss& loss) {
                                   return loss.reason == "stored otherwise";
@@ -692,7 +704,20 @@ absl::StatusOr<std::vector<Loss>> Conversion::Losses() {
   }
   const absl::StatusOr<StateDict>& back = WayBack();
   if (!back.ok()) return Annotate(back.status(), "on the way back");
-  return FindLosses(tensors(), output(), report_.summary, *back);
+  return FindLosses(tensors(), OwnOutput(), report_.summary, *back);
+}
+
+const StateDict& Conversion::OwnOutput() {
+  if (report_.filled.empty()) return output();
+  if (own_.has_value()) return *own_;
+  const absl::flat_hash_set<absl::string_view> filled(report_.filled.begin(),
+                                                      report_.filled.end());
+  own_.emplace();
+  for (const auto& [name, tensor] : output()) {
+    // No name comes twice.
+    if (!filled.contains(name)) own_->Insert(name, tensor).IgnoreError();
+  }
+  return *own_;
 }
 
 absl::Status Conversion::Check() {

@@ -182,6 +182,8 @@ class Conversion {
   const StateDict& tensors() const {
     return unwrapped_.empty() ? input_.tensors : unwrapped_;
   }
+  // The output but for what was filled in.
+  const StateDict& OwnOutput();
   const StateDict& output() const {
     return made_.has_value() ? *made_ : tensors();
   }
@@ -212,6 +214,7 @@ class Conversion {
   StateDict unwrapped_;  // empty where no name has a wrapper's
   // What became of them; not set where they stay as they are.
   std::optional<StateDict> made_;
+  std::optional<StateDict> own_;  // OwnOutput's, where it is none of the above
   std::optional<absl::StatusOr<StateDict>> back_;  // WayBack's, once computed
   std::optional<SavePlan> save_;
   std::optional<InPlacePlan> in_place_;

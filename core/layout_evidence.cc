@@ -1,7 +1,5 @@
 #include "windlass/core/layout_evidence.h"
 
-#include <algorithm>
-#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -14,25 +12,25 @@
 namespace windlass {
 namespace {
 
-// The name with "#" for segments that are numbers.
-void EraseNumbers(absl::string_view name, std::string* erased) {
-  erased->clear();
-  for (std::size_t begin = 0; begin < name.size();) {
-    const std::size_t dot = std::min(name.find('.', begin), name.size());
-    const absl::string_view segment = name.substr(begin, dot - begin);
-    if (std::all_of(segment.begin(), segment.end(), absl::ascii_isdigit)) {
-      erased->push_back('#');
-    } else {
-      erased->append(segment.data(), segment.size());
-    }
-    erased->push_back('.');
-    begin = dot + 1;
+// The name without digits that follow a dot: that is, without numbers. It lies
+// in `room`.
+absl::string_view WithoutNumbers(absl::string_view name, std::string* room) {
+  if (room->size() < name.size()) room->resize(name.size());
+  char* end = &(*room)[0];
+  bool in_number = false;
+  char before = '.';
+  for (const char c : name) {
+    in_number = absl::ascii_isdigit(c) && (in_number || before == '.');
+    *end = c;
+    end += in_number ? 0 : 1;
+    before = c;
   }
+  return absl::string_view(room->data(), end - room->data());
 }
 
 struct Change {
   bool any = false;
-  bool known = false;  // by more than a rule for any name
+  bool known = false;  // to another name, by more than a rule for any name
 };
 
 Change ChangeOf(const std::vector<LayoutStage>& stages, bool to_hf,
@@ -40,7 +38,7 @@ Change ChangeOf(const std::vector<LayoutStage>& stages, bool to_hf,
   LayoutName taken(name);
   TakeName(stages, to_hf, &taken);
   const bool any = taken.dropped || taken.name != name;
-  return {any, any && taken.known};
+  return {any, any && taken.known && !taken.dropped};
 }
 
 }  // namespace
@@ -51,14 +49,15 @@ LayoutEvidence FindLayoutEvidence(const StateDictAdapter& adapter,
   const std::vector<LayoutStage>* const stages = adapter.stages();
   if (stages == nullptr || stages->empty()) return evidence;
   absl::flat_hash_set<std::string> seen;
-  std::string erased;
+  std::string room;
   for (const NamedTensor& named : tensors) {
-    EraseNumbers(named.name, &erased);
-    if (!seen.insert(erased).second) continue;
+    const absl::string_view kind = WithoutNumbers(named.name, &room);
+    if (seen.contains(kind)) continue;
+    seen.emplace(kind);
     const Change from_hf = ChangeOf(*stages, /*to_hf=*/false, named.name);
     const Change from_native = ChangeOf(*stages, /*to_hf=*/true, named.name);
-    // A native layout may put something before any name, be it HF's; what HF's
-    // layout puts before any name tells nothing.
+    // On the way to HF, a rule may change any name, be it HF's already. What is
+    // dropped on the way from HF may just as well be native.
     if (from_hf.known && !from_native.known && evidence.hf == nullptr) {
       evidence.hf = &named;
     }

@@ -81,7 +81,7 @@ TEST_F(BaseCheckpointTest, CastsFloatsAndLeavesTheRest) {
   EXPECT_EQ(report.summary.casts.size(), 3u);
   ASSERT_TRUE(report.losses.has_value());
   EXPECT_EQ(DescribeLosses(*report.losses),
-            "not reversible: 3 tensors cast (\"b\", \"a\", \"c\")");
+            "not reversible: 3 tensors cast (\"a\", \"b\", \"c\")");
   EXPECT_THAT(report.edited, ElementsAre("config.json: dtype bfloat16"));
   ASSERT_OK_AND_ASSIGN(const Checkpoint in, OpenCheckpoint(request_.input));
   StateDict expected;

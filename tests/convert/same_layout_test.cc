@@ -213,6 +213,26 @@ TEST_F(SameLayoutTest, WhatIsFusedOfCodesIsDequantisedAsAWhole) {
   }
 }
 
+// An adapter that packs on the way to HF is asked not to.
+TEST_F(SameLayoutTest, QuantisedWeightsAreUnpackedWhereAnOptionSaysSo) {
+  Add("model.layers.0.mlp.up_proj.weight", DType::kF8E4M3, {4, 8});
+  Add("model.layers.0.mlp.up_proj.weight_scale_inv", DType::kF32, {1, 1});
+  Add("model.layers.1.mlp.experts.gate_up_proj", DType::kBF16, {2, 8, 8});
+  Add("model.layers.1.mlp.experts.down_proj", DType::kBF16, {2, 8, 4});
+  Write("hf",
+        R"({"architectures": ["MiMoV2FlashForCausalLM"], "hidden_size": 8,
+            "n_routed_experts": 2, "moe_intermediate_size": 4,
+            "num_key_value_heads": 1, "head_dim": 4, "dtype": "bfloat16"})");
+  ASSERT_OK(Run(Layout::kHf, "hf", "same"));
+  ExpectSame("same", "hf");
+  ASSERT_OK(Run(Layout::kHf, "hf", "values",
+                R"({"export_fp8": false, "expert_layout": "fused"})"));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint out, OpenCheckpoint(Path("values")));
+  EXPECT_EQ(out.tensors.size(), 3u);
+  EXPECT_EQ(out.tensors.Find("model.layers.0.mlp.up_proj.weight")->dtype(),
+            DType::kBF16);
+}
+
 TEST_F(SameLayoutTest, LoraIsWrittenInTheOrientationThatIsAsked) {
   const std::string experts = "base_model.model.model.layers.0.mlp.experts.";
   // PEFT 0.19, of two experts and rank 3.

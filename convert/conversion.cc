@@ -360,6 +360,8 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
         Annotate(conversion.MakeOutput(request), input.folder.path));
     WINDLASS_RETURN_IF_ERROR(conversion.FinishOutput(request));
     if (request.check) WINDLASS_RETURN_IF_ERROR(conversion.Check());
+    report.already_converted = in_place && conversion.ChangesNothing();
+    if (report.already_converted) return conversion;
     if (in_place) {
       WINDLASS_ASSIGN_OR_RETURN(conversion.in_place_,
                                 PlanInPlace(conversion.output(), input));
@@ -482,6 +484,15 @@ absl::Status Conversion::FindInputLayout(const ConversionRequest& request) {
         "experts, expected native names"));
   }
   return absl::OkStatus();
+}
+
+bool Conversion::ChangesNothing() const {
+  return from_ == to_ &&
+         absl::c_equal(input_.tensors, output(),
+                       [](const NamedTensor& a, const NamedTensor& b) {
+                         return a.name == b.name &&
+                                a.tensor.source() == b.tensor.source();
+                       });
 }
 
 absl::StatusOr<StateDict> Conversion::Rewrite(

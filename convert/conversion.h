@@ -121,7 +121,8 @@ struct ConversionReport {
   // What the inverse would not give back; set by Run, and by Plan where the
   // request asks for a check.
   std::optional<std::vector<Loss>> losses;
-  // In place: an earlier run had done it all, and nothing was to do.
+  // In place: an earlier run had done it all, or INPUT was in the layout
+  // already, and nothing was to do.
   bool already_converted = false;
 };
 
@@ -168,6 +169,8 @@ class Conversion {
   absl::Status FindInputLayout(const ConversionRequest& request);
   // Of a checkpoint that is in the layout that is written already.
   absl::StatusOr<StateDict> Rewrite(const ConversionRequest& request) const;
+  // Whether it was in that layout, and has not changed.
+  bool ChangesNothing() const;
   absl::Status FinishOutput(const ConversionRequest& request);
   absl::Status Check();
   absl::Status CheckOutput() const;

@@ -204,6 +204,49 @@ TEST_F(BaseCheckpointTest, LikeGivesThePublishedLayoutBack) {
   EXPECT_EQ(ReadTestFolder(request_.output), published);
 }
 
+TEST_F(BaseCheckpointTest, LikeHoldsWhateverTheFormats) {
+  Write("base",
+        {{{"c", DType::kBF16}, {"a", DType::kF32}}, {{"b", DType::kF16}}}, "");
+  Write("in", {{{"a", DType::kF32}, {"b", DType::kF32}, {"c", DType::kF32}}},
+        "");
+  request_.like = folder_ + "/base";
+  for (const char* format : {"torch", "dcp"}) {
+    SCOPED_TRACE(format);
+    request_.save.format = format;
+    request_.output = folder_ + "/" + format;
+    ASSERT_OK(Convert(request_));
+    ASSERT_OK_AND_ASSIGN(const Checkpoint out, Out());
+    EXPECT_EQ(OutDType(out, "a"), DType::kF32);
+    EXPECT_EQ(OutDType(out, "b"), DType::kF16);
+    EXPECT_EQ(OutDType(out, "c"), DType::kBF16);
+    if (std::string(format) == "torch") {
+      EXPECT_EQ(out.shards.size(), 2u);
+    }
+  }
+  // A base of another format gives dtypes, order and shards as well.
+  request_.like = folder_ + "/torch";
+  request_.save.format = "safetensors";
+  request_.output = folder_ + "/out";
+  ASSERT_OK(Convert(request_));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint out, Out());
+  EXPECT_EQ(out.shards.size(), 2u);
+  EXPECT_EQ(OutDType(out, "b"), DType::kF16);
+}
+
+TEST_F(BaseCheckpointTest, AdaptersAreChosenByTheConfigOfLike) {
+  constexpr char kConfig[] = R"({"architectures": ["Qwen3_5ForCausalLM"]})";
+  Write("base", {{{"m.linear_attn.A_log", DType::kBF16}}}, kConfig);
+  Write("in", {{{"m.linear_attn._fp32_params.A_log", DType::kF32}}}, "");
+  request_.to = Layout::kHf;
+  request_.like = folder_ + "/base";
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report, Convert(request_));
+  EXPECT_EQ(report.adapter, "qwen3_5");
+  ASSERT_OK_AND_ASSIGN(const Checkpoint out, Out());
+  // What was published goes before what the adapter holds.
+  EXPECT_EQ(OutDType(out, "m.linear_attn.A_log"), DType::kBF16);
+  EXPECT_EQ(ReadTestFile(request_.output + "/config.json"), kConfig);
+}
+
 TEST_F(BaseCheckpointTest, ADTypeThatIsAskedGoesBeforeThatOfLike) {
   Write("base", {{{"a", DType::kF32}}, {{"b", DType::kBF16}}}, "");
   Write("in", {{{"a", DType::kF32}, {"b", DType::kF32}}}, "");

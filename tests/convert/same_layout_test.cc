@@ -137,6 +137,18 @@ TEST_F(SameLayoutTest, ExpertsAreWrittenAsAsked) {
   EXPECT_EQ(Difference(Sorted(split.tensors), Sorted(first.tensors)), "");
 }
 
+TEST_F(SameLayoutTest, NothingIsTouchedInPlace) {
+  AddMixture();
+  Write("hf", kMixture);
+  const auto before = ReadTestFolder(Path("hf"));
+  ConversionRequest request;
+  request.input = Path("hf");
+  request.to = Layout::kHf;
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report, Convert(request));
+  EXPECT_TRUE(report.already_converted);
+  EXPECT_EQ(ReadTestFolder(Path("hf")), before);
+}
+
 TEST_F(SameLayoutTest, NoHeadIsMadeThatNobodyAskedFor) {
   Add("model.embed_tokens.weight", DType::kBF16, {4, 8});
   Add("thinker.x", DType::kBF16, {4});

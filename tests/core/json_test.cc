@@ -77,6 +77,29 @@ TEST(JsonTest, LeavesMembersOutAndAllElseAsItIs) {
   }
 }
 
+TEST(JsonTest, ReplacesValuesOfMembersAndNothingElse) {
+  const struct {
+    const char* json;
+    const char* replaced;
+  } kCases[] = {
+      {R"({"q": 1, "p": 2})", R"({"q": <1>, "p": 2})"},
+      {R"({"p": {"q" :  "a,}\"" } })", R"({"p": {"q" :  <"a,}\""> } })"},
+      {R"([{"q": [1, {"x": 2}]}, {"q": null}])",
+       R"([{"q": <[1, {"x": 2}]>}, {"q": <null>}])"},
+      // A value that is called so, and a longer name.
+      {R"({"p": "q", "qq": 1})", R"({"p": "q", "qq": 1})"},
+      {"{\n  \"q\": true\n}\n", "{\n  \"q\": <true>\n}\n"},
+  };
+  for (const auto& test : kCases) {
+    ASSERT_OK(ParseJson(test.json)) << test.json;
+    EXPECT_EQ(ReplaceMembers(test.json, "q",
+                             [](absl::string_view value) {
+                               return "<" + std::string(value) + ">";
+                             }),
+              test.replaced);
+  }
+}
+
 TEST(JsonTest, ReadsScalarsAndLimitsDepth) {
   EXPECT_EQ(ParseJson(" 3 ").value(), 3);
   EXPECT_EQ(ParseJson("null").value(), Json());

@@ -66,9 +66,9 @@ const NamedTensor* FindCodes(const StateDict& tensors) {
     const DType dtype = named.tensor.dtype();
     if (dtype == DType::kF8E8M0 || !DescribeQuantisedName(named.name).empty()) {
       scale = &named;
-    } else if (codes == nullptr && DTypeBits(dtype) <= 8 &&
-               dtype != DType::kBool &&
-               (IsFloat(dtype) || named.tensor.rank() >= 2)) {
+    }
+    if (codes == nullptr && DTypeBits(dtype) <= 8 && dtype != DType::kBool &&
+        (IsFloat(dtype) || named.tensor.rank() >= 2)) {
       codes = &named;
     }
   }

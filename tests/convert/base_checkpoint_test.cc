@@ -19,14 +19,11 @@
 namespace windlass {
 namespace {
 
-using ::testing::AllOf;
-using ::testing::Contains;
 using ::testing::ElementsAre;
-using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Key;
-using ::testing::Not;
+using ::testing::Pair;
+using ::testing::UnorderedElementsAre;
 
 class BaseCheckpointTest : public ::testing::Test {
  protected:
@@ -153,6 +150,13 @@ TEST_F(BaseCheckpointTest, RefusesToCastWhereFloatsMayBeScales) {
         R"({"quantization_config": {"quant_method": "x"}})");
   request_.input = folder_ + "/in3";
   refuses("config.json: found quantization_config");
+  Write("in5",
+        {{{"a_blocks", DType::kU8},
+          {"a_scales", DType::kU8},
+          {"b", DType::kF32}}},
+        "");
+  request_.input = folder_ + "/in5";
+  refuses("tensor \"a_blocks\"");
   // Floats of eight bits alone are not announced as codes of anything.
   Write("in4", {{{"a.weight", DType::kF8E4M3}, {"b", DType::kF32}}},
         R"({"quantization_config": null})");
@@ -231,6 +235,53 @@ TEST_F(BaseCheckpointTest, LikeHoldsWhateverTheFormats) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint out, Out());
   EXPECT_EQ(out.shards.size(), 2u);
   EXPECT_EQ(OutDType(out, "b"), DType::kF16);
+}
+
+// What a training job remembers of its model gives way, but for F32.
+TEST_F(BaseCheckpointTest, WhatWasPublishedComesAfterAllThatIsAsked) {
+  Write("in", {{{"a", DType::kBF16}, {"b", DType::kF32}, {"c", DType::kF32}}},
+        "");
+  Write("base", {{{"a", DType::kF16}, {"b", DType::kF16}, {"d", DType::kF64}}},
+        "");
+  const std::string metadata = request_.input + "/.hf_metadata";
+  std::filesystem::create_directory(metadata);
+  WriteTestFile(metadata + "/fqn_to_dtype_mapping.json",
+                R"({"a": "F32", "b": "BF16", "c": "BF16", "d": "F32"})");
+  WriteTestFile(metadata + "/fqn_to_file_index_mapping.json",
+                R"({"d": 1, "c": 2, "b": 2, "a": 2})");
+  // A tensor that was published is lacking.
+  EXPECT_THAT(Convert(request_),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("tensor \"d\": found no such tensor")));
+  request_.fill_from = folder_ + "/base";
+  const auto dtypes = [this](const std::string& output) {
+    request_.output = folder_ + "/" + output;
+    EXPECT_OK(Convert(request_));
+    std::vector<std::pair<std::string, DType>> found;
+    const auto out = Out();
+    if (!out.ok()) return found;
+    for (const NamedTensor& named : out->tensors) {
+      found.emplace_back(named.name, named.tensor.dtype());
+    }
+    return found;
+  };
+  // Filled tensors are as they were.
+  EXPECT_THAT(
+      dtypes("published"),
+      UnorderedElementsAre(Pair("d", DType::kF64), Pair("a", DType::kF32),
+                           Pair("c", DType::kBF16), Pair("b", DType::kBF16)));
+  request_.dtype = DType::kF16;
+  EXPECT_THAT(
+      dtypes("asked"),
+      UnorderedElementsAre(Pair("d", DType::kF32), Pair("a", DType::kF32),
+                           Pair("c", DType::kF16), Pair("b", DType::kF16)));
+  request_.dtype.reset();
+  request_.like = folder_ + "/base";
+  request_.allow_differences = true;
+  EXPECT_THAT(
+      dtypes("like"),
+      UnorderedElementsAre(Pair("d", DType::kF64), Pair("a", DType::kF16),
+                           Pair("b", DType::kF16), Pair("c", DType::kBF16)));
 }
 
 TEST_F(BaseCheckpointTest, AdaptersAreChosenByTheConfigOfLike) {

@@ -23,6 +23,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Optional;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kMixture[] =
     R"({"architectures": ["Qwen3MoeForCausalLM"], "num_experts": 2,
@@ -135,6 +136,20 @@ TEST_F(SameLayoutTest, ExpertsAreWrittenAsAsked) {
   ASSERT_OK_AND_ASSIGN(const Checkpoint split, OpenCheckpoint(Path("split")));
   ASSERT_OK_AND_ASSIGN(const Checkpoint first, OpenCheckpoint(Path("hf")));
   EXPECT_EQ(Difference(Sorted(split.tensors), Sorted(first.tensors)), "");
+}
+
+TEST_F(SameLayoutTest, NamesAreExcludedAsOnEveryWayToHf) {
+  AddMixture();
+  Add("model.layers.0.x_extra_state", DType::kU8, {3});
+  Write("hf", kMixture);
+  request_.exclude_key_regex = ".*_extra_state.*|model.norm.*";
+  ASSERT_OK_AND_ASSIGN(const ConversionReport report,
+                       Run(Layout::kHf, "hf", "out"));
+  EXPECT_THAT(report.summary.dropped,
+              UnorderedElementsAre("model.layers.0.x_extra_state",
+                                   "model.norm.weight"));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint out, OpenCheckpoint(Path("out")));
+  EXPECT_EQ(out.tensors.size(), 7u);
 }
 
 TEST_F(SameLayoutTest, NothingIsTouchedInPlace) {

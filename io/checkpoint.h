@@ -6,7 +6,8 @@
 // save.h saves the result, in_place.h renames tensors where they lie.
 //
 // Formats register with one constant at the end of their .cc, in a target that
-// is `alwayslink` (safetensors/format.cc is the example to copy).
+// is `alwayslink` (safetensors/format.cc is the example to copy), and run the
+// suite of //testing:format_suite.
 
 #ifndef WINDLASS_IO_CHECKPOINT_H_
 #define WINDLASS_IO_CHECKPOINT_H_

@@ -6,8 +6,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "windlass/core/json.h"
-#include "windlass/core/status_macros.h"
 #include "windlass/core/json_reader.h"
+#include "windlass/core/status_macros.h"
 #include "windlass/io/storage/storage.h"
 
 namespace windlass {

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/core/json.h"
-#include "windlass/core/status_macros.h"
 #include "windlass/core/json_reader.h"
+#include "windlass/core/status_macros.h"
 
 namespace windlass {
 namespace {

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "windlass/core/json.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor_ops.h"
 
@@ -104,7 +105,9 @@ absl::Status CheckNotPacked(const Tensor& tensor) {
 
 // Pieces of an operation's rule.
 std::string Quoted(absl::string_view text) {
-  return absl::StrCat("\"", text, "\"");
+  std::string quoted;
+  AppendJsonString(text, &quoted);
+  return quoted;
 }
 
 std::string DimRule(const LayoutDim& dim) {

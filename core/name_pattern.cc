@@ -19,7 +19,13 @@ class NamePattern::Parser {
  public:
   absl::StatusOr<NamePattern> Parse(absl::string_view text, bool left) {
     NamePattern pattern;
-    pattern.text_ = std::string(text);
+    // Long enough for any tensor's name; whether two patterns meet takes room
+    // for the product of their lengths.
+    constexpr size_t kMost = 2000;
+    pattern.text_ = std::string(text.substr(0, kMost));
+    if (text.size() > kMost) {
+      return Wrong(pattern, "has more than 2000 characters");
+    }
     while (!text.empty()) {
       const size_t brace = text.find('{');
       if (brace > 0) {
@@ -297,6 +303,11 @@ absl::string_view NamePattern::tail() const {
   return tokens_.back().text;
 }
 
+absl::string_view NamePattern::head() const {
+  if (tokens_.empty() || tokens_.front().kind != Kind::kLiteral) return "";
+  return tokens_.front().text;
+}
+
 // A pattern as states with transitions on sets of characters, to find whether
 // two patterns share a name.
 class NamePattern::Automaton {
@@ -425,9 +436,12 @@ bool NamePattern::NumbersApart(const NamePattern& a, const NamePattern& b) {
 }
 
 bool NamePattern::Overlap(const NamePattern& a, const NamePattern& b) {
-  // Most patterns of a table end in unlike text, which is quickly seen.
-  if (!absl::EndsWith(a.tail(), b.tail()) &&
-      !absl::EndsWith(b.tail(), a.tail())) {
+  // Most patterns of a table begin or end in unlike text, which is quickly
+  // seen.
+  if ((!absl::EndsWith(a.tail(), b.tail()) &&
+       !absl::EndsWith(b.tail(), a.tail())) ||
+      (!absl::StartsWith(a.head(), b.head()) &&
+       !absl::StartsWith(b.head(), a.head()))) {
     return false;
   }
   return !NumbersApart(a, b) && Automaton::Meet(Automaton(a), Automaton(b));

@@ -83,8 +83,9 @@ class NamePattern {
   // slot, counted from the first that is allowed. For documentation and tests.
   std::string ExampleName(absl::FunctionRef<int64_t(int slot)> index) const;
 
-  // The text that every match ends with.
+  // The text that every match ends with, and that it begins with.
   absl::string_view tail() const;
+  absl::string_view head() const;
   // As it was written.
   const std::string& text() const { return text_; }
 

@@ -226,6 +226,11 @@ class Reader {
         table.Else();
         continue;
       }
+      if (json.kind == Kind::kList) {
+        WINDLASS_ASSIGN_OR_RETURN(const LayoutTable inner, Rows(json));
+        table.Append(inner);
+        continue;
+      }
       if (json.kind != Kind::kObject) return json.Unexpected("a row");
       const size_t before = table.rows().size();
       WINDLASS_RETURN_IF_ERROR(AddRow(json, &table));

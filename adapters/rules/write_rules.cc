@@ -103,7 +103,7 @@ class Writer {
                               choice.name, "\" for v4_compatible"));
       }
     }
-    Json json = {{"rows", WriteRows(rows, 0, false)}};
+    Json json = {{"rows", WriteRows(rows, 0, false, 0)}};
     if (table.experts().has_value()) {
       json["experts"] = {{"router", table.experts()->router}};
       if (table.experts()->sparse != nullptr) {
@@ -192,27 +192,43 @@ class Writer {
     return run;
   }
 
-  // `depth` choices have been made around these rows, and perhaps a set.
-  Json WriteRows(const Rows& rows, size_t depth, bool in_set) {
+  // Rows from `begin` that are behind an "else" of `tier`, where rows follow
+  // that are not: they have a list of their own. Empty where there are none.
+  static Rows OfInnerTiers(const Rows& rows, size_t begin, int tier) {
+    Rows run;
+    for (size_t i = begin; i < rows.size(); ++i) {
+      if (rows[i]->tier <= tier) return run;
+      run.push_back(rows[i]);
+    }
+    return {};
+  }
+
+  // `depth` choices have been made around these rows, and perhaps a set, behind
+  // as many "else" as `tier` says.
+  Json WriteRows(const Rows& rows, size_t depth, bool in_set, int tier) {
     Json list = Json::array();
     for (size_t i = 0; i < rows.size();) {
-      if (i > 0 && rows[i]->tier != rows[i - 1]->tier) list.push_back("else");
+      const Rows inner = OfInnerTiers(rows, i, tier);
       const Rows choice = OfOneChoice(rows, i, depth);
       const Rows set = OfOneSet(rows, i);
-      if (!in_set && rows[i]->set >= 0 && set.size() >= choice.size()) {
-        list.push_back({{"together", WriteRows(set, depth, true)}});
+      if (!inner.empty() && choice.empty() && (in_set || rows[i]->set < 0)) {
+        list.push_back(WriteRows(inner, depth, in_set, tier));
+        i += inner.size();
+      } else if (!in_set && rows[i]->set >= 0 && set.size() >= choice.size()) {
+        list.push_back({{"together", WriteRows(set, depth, true, tier)}});
         i += set.size();
       } else if (!choice.empty()) {
-        list.push_back(WriteChoice(choice, depth, in_set));
+        list.push_back(WriteChoice(choice, depth, in_set, tier));
         i += choice.size();
       } else {
+        for (; tier < rows[i]->tier; ++tier) list.push_back("else");
         list.push_back(WriteRow(*rows[i++]));
       }
     }
     return list;
   }
 
-  Json WriteChoice(const Rows& rows, size_t depth, bool in_set) {
+  Json WriteChoice(const Rows& rows, size_t depth, bool in_set, int tier) {
     const LayoutChoice& choice =
         table_->choices()[Forms(*rows[0])[depth].first];
     Json forms = Json::object();
@@ -223,7 +239,11 @@ class Writer {
       absl::c_copy_if(rows, std::back_inserter(of_form), [&](const Row* other) {
         return Forms(*other)[depth].second == form;
       });
-      forms[form] = WriteRows(of_form, depth + 1, in_set);
+      forms[form] = WriteRows(of_form, depth + 1, in_set, tier);
+    }
+    // One without rows.
+    if (!forms.contains(choice.on_export)) {
+      forms[choice.on_export] = Json::array();
     }
     return {{"one_of", choice.name},
             {"export", choice.on_export},

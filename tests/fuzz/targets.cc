@@ -19,10 +19,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "windlass/adapters/rules/rules.h"
+#include "windlass/adapters/rules/write_rules.h"
+#include "windlass/core/adapter_registry.h"
 #include "windlass/core/assemble.h"
 #include "windlass/core/byte_source.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
+#include "windlass/core/json_fields.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/tensor.h"
 #include "windlass/core/tensor_ops.h"
@@ -270,6 +274,23 @@ void RunConfig(std::string bytes) {
   Expect(edited.ok() && *edited == expected, "the same text less a member");
 }
 
+void RunRules(std::string bytes) {
+  const absl::StatusOr<AdapterInfo> info = ParseRules(bytes, "rules");
+  if (!info.ok()) return;
+  const absl::StatusOr<ModelConfig> config =
+      ModelConfig::Parse(info->example_config);
+  Expect(config.ok(), "an example config");
+  const auto adapter = AdapterRegistry::Create(*info, *config, JsonFields());
+  if (!adapter.ok()) return;
+  const WrittenRules written = WriteRules("fuzz", "", **adapter);
+  Expect(written.left_out.empty(), "rules that can be written");
+  const absl::StatusOr<AdapterInfo> again = ParseRules(written.text, "again");
+  Expect(again.ok(), "rules that are read again");
+  const auto other = AdapterRegistry::Create(*again, *config, JsonFields());
+  Expect(other.ok() && WriteRules("fuzz", "", **other).text == written.text,
+         "the same rules again");
+}
+
 // The two mappings of .hf_metadata, one behind the other.
 void RunPublished(std::string bytes) {
   const std::vector<std::string> names = {"fqn_to_file_index_mapping.json",
@@ -410,6 +431,7 @@ constexpr FuzzTarget kTargets[] = {
     {"legacy_torch", RunLegacyTorch},
     {"pickle", RunPickle},
     {"published", RunPublished},
+    {"rules", RunRules},
     {"safetensors", RunSafetensors},
     {"sharding_info", RunShardingInfo},
     {"torch", RunTorch},

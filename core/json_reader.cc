@@ -1,10 +1,10 @@
 #include "windlass/core/json_reader.h"
 
+#include <cstddef>
 #include <limits>
 #include <string>
 #include <string_view>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "windlass/core/status_macros.h"
@@ -28,9 +28,15 @@ absl::string_view ToAbsl(std::string_view text) {
   return absl::string_view(text.data(), text.size());
 }
 
+// JSON knows four kinds of white space; C has two more, which are none.
+absl::string_view StripSpace(absl::string_view text) {
+  const size_t end = text.find_last_not_of(" \t\n\r");
+  return text.substr(0, end == text.npos ? 0 : end + 1);
+}
+
 // The text of a scalar.
 absl::string_view Token(simdjson::ondemand::value& value) {
-  return absl::StripAsciiWhitespace(ToAbsl(value.raw_json_token()));
+  return StripSpace(ToAbsl(value.raw_json_token()));
 }
 
 std::string Describe(simdjson::ondemand::value& value) {
@@ -150,7 +156,7 @@ absl::StatusOr<absl::string_view> JsonValue::RawText() {
     WINDLASS_RETURN_IF_ERROR(Skip());
     return token;
   }
-  return absl::StripAsciiWhitespace(ToAbsl(text));
+  return StripSpace(ToAbsl(text));
 }
 
 bool JsonValue::IsNull() {

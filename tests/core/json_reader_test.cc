@@ -98,6 +98,8 @@ TEST(JsonReaderTest, RefusesWhatIsNotJson) {
                                 R"({"a":[1})",
                                 R"({"a":truely})",
                                 R"({"a":nul})",
+                                "{\"a\":null\v}",
+                                "{\"a\":true\f,\"b\":1}",
                                 R"({"a":1.})",
                                 R"({"a":.5})",
                                 R"({"a":+1})",

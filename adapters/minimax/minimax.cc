@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/moe_options.h"
 #include "windlass/core/adapter_registry.h"
@@ -105,11 +106,19 @@ absl::StatusOr<std::vector<LayoutStage>> TextStages(const ModelConfig& config,
   ExpertNames names;
   names.hf = names.native = layer + "mlp.experts";
   names.router = layer + "mlp.gate.weight";
-  LayoutTable mtp;
-  if (mtp_modules > 0)
-    mtp.Rename("{p*}mtp.{r*}", "{p*}mtp.{r*}").AtEndAsTheyCome();
-  return std::vector<LayoutStage>{
-      parts, MixtureTable(moe, /*param_wrapper=*/false, names), mtp};
+  std::vector<LayoutStage> stages = {
+      parts, MixtureTable(moe, /*param_wrapper=*/false, names)};
+  if (mtp_modules > 0) {
+    // MTP stands behind all else, the layers within it last.
+    for (const char* rest :
+         {"mtp.{r*}", "mtp.layers.{l}.transformer_layer.{r*}"}) {
+      LayoutTable mtp;
+      const std::string name = absl::StrCat("{p*}", rest);
+      mtp.Rename(name, name).AtEnd();
+      stages.emplace_back(mtp);
+    }
+  }
+  return stages;
 }
 
 // The text model is "language_model." in files, where the vision tower has its

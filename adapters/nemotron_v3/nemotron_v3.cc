@@ -127,8 +127,11 @@ LayoutTable MixerTable(const std::optional<MoeOptions>& moe) {
 // The language model, behind its scales.
 absl::StatusOr<std::vector<LayoutStage>> Stages(
     const ModelConfig& config, const std::optional<MoeOptions>& moe) {
-  WINDLASS_ASSIGN_OR_RETURN(const int64_t layers,
-                            config.GetPositiveInt("num_hidden_layers"));
+  int64_t layers = INT64_MAX;
+  if (config.Has("num_hidden_layers")) {
+    WINDLASS_ASSIGN_OR_RETURN(layers,
+                              config.GetPositiveInt("num_hidden_layers"));
+  }
   // Layers for predicting more tokens (MTP) stand at the end.
   LayoutTable mtp;
   mtp.Rename("mtp.{r*}", "mtp.{r*}").AtEnd();

@@ -127,6 +127,32 @@ TEST(MiniMaxTest, M3ConvertsTheLayersWithinMtp) {
   EXPECT_EQ(Difference(Sorted(back), Sorted(hf)), "");
 }
 
+TEST(MiniMaxTest, M3sMtpStandsBehindAllElseAndTheLayersWithinItLast) {
+  const std::string mtp = "model.mtp.layers.";
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict native,
+      Adapter(kM3, /*mtp_modules=*/2)
+          ->FromHf(
+              RandomDict(
+                  {{mtp + "1.transformer_layer.self_attn.index_k.weight", {2}},
+                   {mtp + "0.transformer_layer.norm.weight", {2}},
+                   {mtp + "0.enorm.weight", {2}},
+                   {mtp + "1.transformer_layer.norm.weight", {2}},
+                   {mtp + "1.enorm.weight", {2}},
+                   {"model.layers.0.self_attn.index_k.weight", {2}},
+                   {"model.norm.weight", {2}}}),
+              {}));
+  EXPECT_THAT(
+      Names(native),
+      ElementsAre(
+          "model.norm.weight",
+          "model.layers.0.self_attn.indexer.index_k.weight",
+          mtp + "0.enorm.weight", mtp + "1.enorm.weight",
+          mtp + "0.transformer_layer.norm.weight",
+          mtp + "1.transformer_layer.norm.weight",
+          mtp + "1.transformer_layer.self_attn.indexer.index_k.weight"));
+}
+
 TEST(MiniMaxTest, M3LivesBelowLanguageModel) {
   const auto adapter = Adapter(kM3Vl, /*mtp_modules=*/1);
   const struct {

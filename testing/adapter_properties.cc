@@ -204,7 +204,11 @@ TEST_P(AdapterPropertyTest, SingleTensorsAgreeWithTheWhole) {
       if (!singles.Contains(name)) continue;
       ASSERT_OK(expected.Insert(name, tensor));
     }
-    EXPECT_EQ(Difference(known, expected), "");
+    if (MovesInHf(*adapter.stages())) {
+      EXPECT_EQ(Difference(Sorted(known), Sorted(expected)), "");
+    } else {
+      EXPECT_EQ(Difference(known, expected), "");
+    }
     ASSERT_OK_AND_ASSIGN(const StateDict back, adapter.FromHf(singles, {}));
     EXPECT_EQ(Difference(Sorted(back), Sorted(native)), "");
     ASSERT_OK_AND_ASSIGN(const auto keys, adapter.GetHfStateDictKeys(native));

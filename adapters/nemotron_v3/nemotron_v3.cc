@@ -182,7 +182,8 @@ LayoutTable OmniNames() {
               "vision_projector.{k}.weight")
       .Rename("sound_encoder.encoder.{r*}", "sound_encoder.{r*}")
       .Rename("language_model.{r*}", "language_model.{r*}")
-      .AtEnd();
+      .AtEnd()
+      .AtEndInHf();
   return table;
 }
 

@@ -80,25 +80,38 @@ const AdapterRegistrar step3p5({
 });
 
 // The `count` layers from `first` on are MTP's. The text model stands at the
-// end.
+// end; some files have the native prefix of its names, or half of it.
 LayoutTable WholeTable(int64_t first, int64_t count) {
+  const std::string text = "model.language_model.";
+  const std::vector<std::string> others = {text, "language_model."};
+  const std::string behind =
+      absl::StrCat("layers.{l>=", first + count, "}.{r*}");
+  const std::string mtp = absl::StrCat("layers.{l>=", first, "}.{r*}");
   LayoutTable table = ScaleDropTable();
-  table.Else()
-      .Rename("{k:vision_model|vit_large_projector}.{r*}", "model.{k}.{r*}")
-      .Rename("model.{k:language_model|vision_model|vit_large_projector}.{r*}",
-              "model.{k}.{r*}")
-      .OnlyToNative();
+  table.Else().Rename("{k:vision_model|vit_large_projector}.{r*}",
+                      "model.{k}.{r*}");
   if (count > 0) {
-    table
-        .Rename(absl::StrCat("model.layers.{l>=", first + count, "}.{r*}"),
-                "model.language_model.layers.{l}.{r*}")
-        .AtEnd()
-        .Else()
-        .Rename(absl::StrCat("model.layers.{l>=", first, "}.{r*}"),
-                absl::StrCat("mtp.layers.{l-", first, "}.{r*}"));
+    table.Rename("model." + behind, text + behind).AtEndAsTheyCome();
+    for (const std::string& other : others) {
+      table.Rename(other + behind, text + behind)
+          .AtEndAsTheyCome()
+          .OnlyToNative();
+    }
+    const std::string native = absl::StrCat("mtp.layers.{l-", first, "}.{r*}");
+    table.Else().Rename("model." + mtp, native);
+    for (const std::string& other : others) {
+      table.Rename(other + mtp, native).OnlyToNative();
+    }
   }
-  table.Else().Rename("model.{r*}", "model.language_model.{r*}").AtEnd();
-  return table;
+  table.Else()
+      .Rename("model.{k:embed_tokens|layers|norm}.{r*}", text + "{k}.{r*}")
+      .AtEndAsTheyCome();
+  for (const std::string& other : others) {
+    table.Rename(other + "{r*}", text + "{r*}")
+        .AtEndAsTheyCome()
+        .OnlyToNative();
+  }
+  return table.Else().Rename("model.{r*}", text + "{r*}").OnlyToHf();
 }
 
 absl::StatusOr<int64_t> Layers(const ModelConfig& config, const char* field) {

@@ -230,6 +230,21 @@ TEST(NemotronOmniTest, TheLanguageModelIsTheWholeModelsDtype) {
   EXPECT_EQ(native.begin()->tensor.ToString(), "F32 [2, 6, 4]");
 }
 
+TEST(NemotronOmniTest, TheLanguageModelStandsAtTheEndOfBothLayouts) {
+  const StateDict hf = RandomDict(
+      {{"language_model.lm_head.weight", {2}}, {"mlp1.0.weight", {2}}});
+  ASSERT_OK_AND_ASSIGN(const StateDict native, Omni()->FromHf(hf, {}));
+  EXPECT_THAT(Names(native), ElementsAre("vision_projector.norm.weight",
+                                         "language_model.lm_head.weight"));
+  ASSERT_OK_AND_ASSIGN(
+      const StateDict back,
+      Omni()->ToHf(RandomDict({{"language_model.lm_head.weight", {2}},
+                               {"vision_projector.norm.weight", {2}}}),
+                   {}));
+  EXPECT_THAT(Names(back),
+              ElementsAre("mlp1.0.weight", "language_model.lm_head.weight"));
+}
+
 TEST(NemotronOmniTest, NamesOfTowers) {
   const struct {
     const char* hf;

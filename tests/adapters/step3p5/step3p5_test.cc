@@ -134,14 +134,37 @@ TEST(Step3p7Test, MtpKeepsTheLayoutOfFiles) {
   EXPECT_EQ(native.begin()->tensor.ToString(), "BF16 [2, 4, 6]");
 }
 
-TEST(Step3p7Test, NamesThatAreNativeAlreadyStay) {
-  const auto adapter = Step3p7("");
-  for (const char* name :
-       {"model.language_model.norm.weight", "model.vision_model.x.weight",
-        "model.vit_large_projector.weight", "lm_head.weight"}) {
+TEST(Step3p7Test, NamesOfFiles) {
+  const auto adapter = Step3p7(R"(, "num_nextn_predict_layers": 1)");
+  const struct {
+    const char* hf;
+    const char* native;
+    const char* back;
+  } kCases[] = {
+      {"model.norm.weight", "model.language_model.norm.weight",
+       "model.norm.weight"},
+      {"model.language_model.norm.weight", "model.language_model.norm.weight",
+       "model.norm.weight"},
+      {"language_model.norm.weight", "model.language_model.norm.weight",
+       "model.norm.weight"},
+      {"language_model.layers.3.x", "mtp.layers.0.x", "model.layers.3.x"},
+      {"model.language_model.layers.4.x", "model.language_model.layers.4.x",
+       "model.layers.4.x"},
+      {"vision_model.x.weight", "model.vision_model.x.weight",
+       "vision_model.x.weight"},
+      {"model.vision_model.x.weight", "model.vision_model.x.weight",
+       "vision_model.x.weight"},
+      {"vit_large_projector.weight", "model.vit_large_projector.weight",
+       "vit_large_projector.weight"},
+      {"model.other.weight", "model.other.weight", "model.other.weight"},
+      {"lm_head.weight", "lm_head.weight", "lm_head.weight"},
+  };
+  for (const auto& c : kCases) {
     ASSERT_OK_AND_ASSIGN(const StateDict native,
-                         adapter->FromHf(RandomDict({{name, {2}}}), {}));
-    EXPECT_THAT(Names(native), ElementsAre(name));
+                         adapter->FromHf(RandomDict({{c.hf, {2}}}), {}));
+    EXPECT_THAT(Names(native), ElementsAre(c.native));
+    ASSERT_OK_AND_ASSIGN(const StateDict back, adapter->ToHf(native, {}));
+    EXPECT_THAT(Names(back), ElementsAre(c.back));
   }
 }
 

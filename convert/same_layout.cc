@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
@@ -112,6 +113,15 @@ bool IsTaken(const NamedTensor& named, const Tensor& back,
          IsValue(named.tensor.dtype()) && IsValue(back.dtype());
 }
 
+bool ReplacesCodes(const StateDict& tensors, const Successors& successors) {
+  size_t index = 0;
+  return absl::c_any_of(tensors, [&](const NamedTensor& named) {
+    return successors.contains(index++) &&
+           DTypeBits(named.tensor.dtype()) <= 8 &&
+           named.tensor.dtype() != DType::kBool;
+  });
+}
+
 }  // namespace
 
 absl::StatusOr<StateDict> RewriteInSameLayout(
@@ -119,37 +129,32 @@ absl::StatusOr<StateDict> RewriteInSameLayout(
     absl::FunctionRef<absl::StatusOr<StateDict>(const StateDict&)> round_trip) {
   const auto places = std::make_shared<Places>();
   WINDLASS_ASSIGN_OR_RETURN(const StateDict marked, Mark(tensors, places));
-  WINDLASS_ASSIGN_OR_RETURN(const StateDict marked_back, round_trip(marked));
-  const Successors successors =
-      FindSuccessors(tensors, marked_back, *places, asked);
-  WINDLASS_ASSIGN_OR_RETURN(const StateDict back, round_trip(tensors));
-  bool unpack = asked.unpack;
-  size_t index = 0;
-  for (const NamedTensor& named : tensors) {
-    if (successors.contains(index++)) {
-      unpack = unpack || (DTypeBits(named.tensor.dtype()) <= 8 &&
-                          named.tensor.dtype() != DType::kBool);
-    }
+  WINDLASS_ASSIGN_OR_RETURN(StateDict back, round_trip(marked));
+  const Successors successors = FindSuccessors(tensors, back, *places, asked);
+  const bool unpack = asked.unpack || ReplacesCodes(tensors, successors);
+  const auto is_taken = [&](const NamedTensor& named) {
+    const Tensor* const same = back.Find(named.name);
+    return same != nullptr && (unpack || IsTaken(named, *same, asked));
+  };
+  if (!successors.empty() || absl::c_any_of(tensors, is_taken)) {
+    WINDLASS_ASSIGN_OR_RETURN(back, round_trip(tensors));
   }
   StateDict rewritten;
   rewritten.Reserve(back.size());
-  index = 0;
+  size_t index = 0;
   for (const NamedTensor& named : tensors) {
     const auto found = successors.find(index++);
     if (found != successors.end()) {
       for (const std::string& name : found->second) {
         WINDLASS_RETURN_IF_ERROR(rewritten.Insert(name, *back.Find(name)));
       }
-      continue;
+    } else if (is_taken(named)) {
+      WINDLASS_RETURN_IF_ERROR(
+          rewritten.Insert(named.name, *back.Find(named.name)));
+    } else if (back.Contains(named.name) ||
+               !(unpack || asked.excluded.Matches(named.name))) {
+      WINDLASS_RETURN_IF_ERROR(rewritten.Insert(named.name, named.tensor));
     }
-    const Tensor* same = back.Find(named.name);
-    if (same == nullptr && (unpack || asked.excluded.Matches(named.name))) {
-      continue;
-    }
-    if (same == nullptr || !(unpack || IsTaken(named, *same, asked))) {
-      same = &named.tensor;
-    }
-    WINDLASS_RETURN_IF_ERROR(rewritten.Insert(named.name, *same));
   }
   return rewritten;
 }

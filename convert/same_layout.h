@@ -25,7 +25,7 @@ struct AskedChanges {
 };
 
 // `round_trip` goes to the other layout and back; it reads no bytes, and is
-// called twice. Its errors are passed on.
+// called again where something changes. Its errors are passed on.
 absl::StatusOr<StateDict> RewriteInSameLayout(
     const StateDict& tensors, const AskedChanges& asked,
     absl::FunctionRef<absl::StatusOr<StateDict>(const StateDict&)> round_trip);

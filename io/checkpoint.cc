@@ -111,7 +111,8 @@ CheckpointFormatRegistrar::CheckpointFormatRegistrar(
   Formats().push_back(format);
 }
 
-absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri) {
+absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri,
+                                               TrainingPart part) {
   WINDLASS_ASSIGN_OR_RETURN(const Location location, ResolveLocation(uri));
   WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind,
                             location.storage->GetKind(location.path));
@@ -121,7 +122,10 @@ absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri) {
   CheckpointPlace place{location, location, false};
   if (kind == Storage::Kind::kDirectory) {
     WINDLASS_ASSIGN_OR_RETURN(place.folder, ResolveSnapshot(location));
+    WINDLASS_ASSIGN_OR_RETURN(place.folder,
+                              ResolveTrainingRoot(place.folder, part));
     place.location = place.folder;
+    place.is_found = place.folder.path != location.path;
   } else {
     place.is_file = true;
     place.folder.path = DirName(location.path);
@@ -131,7 +135,8 @@ absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri) {
 
 absl::StatusOr<Checkpoint> OpenCheckpoint(absl::string_view uri,
                                           const OpenOptions& options) {
-  WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place, FindCheckpoint(uri));
+  WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place,
+                            FindCheckpoint(uri, options.part));
   const Location& folder = place.folder;
   WINDLASS_RETURN_IF_ERROR(CheckFinished(folder));
   const std::string file =

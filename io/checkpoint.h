@@ -25,6 +25,7 @@
 #include "windlass/io/in_place_plan.h"
 #include "windlass/io/published.h"
 #include "windlass/io/storage/storage.h"
+#include "windlass/io/training_root.h"
 #include "windlass/io/transfer/plan.h"
 
 namespace windlass {
@@ -51,6 +52,9 @@ struct Checkpoint {
   // Entries beside the tensors that are none ("epoch", "lr_scheduler"), by
   // name, where the format can have them.
   std::vector<std::string> objects;
+  // The bytes of those that the format keeps each by itself (dcp), U8, as
+  // torch.save wrote them.
+  StateDict object_bytes;
   std::vector<Shard> shards;
   // The file that says which tensor lies in which shard; empty for none.
   std::string index_name;
@@ -91,6 +95,9 @@ struct OpenOptions {
   // Where in the file the tensors lie, for formats that nest: keys joined by
   // dots, "." for the top. Empty to find out.
   std::string state_dict_key;
+  // Which part of a training job's checkpoint is meant, where that is what lies
+  // there.
+  TrainingPart part = TrainingPart::kModel;
 };
 
 // The files that make a checkpoint, by their names in its folder.
@@ -122,6 +129,9 @@ struct LayOutOptions {
   // What the tensors shall be laid out like is another checkpoint, and not the
   // one that they were made from: a tensor goes where its namesake lies.
   bool by_name = false;
+  // As Checkpoint::object_bytes, to go beside the tensors in formats that can
+  // have them; null for none. Others leave them out.
+  const StateDict* objects = nullptr;
 };
 
 // How one format lies on disk. Stateless and thread-safe.
@@ -138,6 +148,9 @@ class CheckpointFormat {
   // Whether a checkpoint that is written to an output of this name is that one
   // file. A pure function.
   virtual bool IsFileName(absl::string_view /*name*/) const { return false; }
+
+  // Whether LayOutOptions::objects are written.
+  virtual bool HasObjects() const { return false; }
 
   // Opens the folder, in which `names` lie; where `file` is not empty, that
   // file of it alone. Fills in all but the location and what no format owns.
@@ -170,14 +183,18 @@ class CheckpointFormatRegistrar {
 };
 
 // What `uri` names, and the folder that it is or lies in. A folder above the
-// snapshots of a Hugging Face cache stands for one of them. NotFound where
-// nothing is there; the errors of ResolveSnapshot.
+// snapshots of a Hugging Face cache stands for one of them, one above the
+// checkpoints of a training job for a part of one. NotFound where nothing is
+// there; the errors of ResolveSnapshot and ResolveTrainingRoot.
 struct CheckpointPlace {
   Location location;
   Location folder;
   bool is_file = false;
+  // The folder was looked for below the one that was given.
+  bool is_found = false;
 };
-absl::StatusOr<CheckpointPlace> FindCheckpoint(absl::string_view uri);
+absl::StatusOr<CheckpointPlace> FindCheckpoint(
+    absl::string_view uri, TrainingPart part = TrainingPart::kModel);
 
 // Opens a folder or a single file, in whichever format it is. Reads headers
 // only. NotFound where there is no checkpoint; FailedPrecondition where a

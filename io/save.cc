@@ -535,6 +535,7 @@ absl::StatusOr<SavePlan> PlanSave(const StateDict& tensors,
   LayOutOptions layout;
   layout.max_shard_bytes = options.max_shard_bytes;
   layout.num_shards = options.num_shards;
+  layout.objects = options.objects;
   const std::string name = BaseName(plan.output.path);
   plan.is_file = plan.format->IsFileName(name);
   if (plan.is_file) {

@@ -50,6 +50,8 @@ struct SaveOptions {
   const Checkpoint* like = nullptr;
   // Whose files the tensors need besides the input's.
   std::vector<const Checkpoint*> others;
+  // As in LayOutOptions; not needed once the plan is made.
+  const StateDict* objects = nullptr;
 };
 
 // The side files that go along from `input` and from `like`, which may be null:

@@ -38,31 +38,67 @@ using Files = std::map<std::string, std::shared_ptr<const ReadableFile>>;
 absl::StatusOr<Files> OpenFiles(const Location& folder,
                                 const DcpMetadata& metadata) {
   Files files;
+  const auto open = [&](const DcpBlob& blob, const char* what,
+                        const std::string& name) {
+    const auto [it, is_new] = files.try_emplace(blob.file);
+    if (!is_new) return absl::OkStatus();
+    absl::StatusOr<std::shared_ptr<const ReadableFile>> file =
+        folder.storage->OpenForRead(JoinPath(folder.path, blob.file));
+    if (!file.ok()) {
+      return Annotate(file.status(), JoinPath(folder.path, kMetadataName), ": ",
+                      what, " \"", absl::CHexEscape(name), "\"");
+    }
+    it->second = *std::move(file);
+    return absl::OkStatus();
+  };
   for (const DcpTensor& tensor : metadata.tensors) {
     for (const DcpChunk& chunk : tensor.chunks) {
-      const auto [it, is_new] = files.try_emplace(chunk.blob.file);
-      if (!is_new) continue;
-      absl::StatusOr<std::shared_ptr<const ReadableFile>> file =
-          folder.storage->OpenForRead(JoinPath(folder.path, chunk.blob.file));
-      if (!file.ok()) {
-        return Annotate(file.status(), JoinPath(folder.path, kMetadataName),
-                        ": tensor \"", absl::CHexEscape(tensor.name), "\"");
-      }
-      it->second = *std::move(file);
+      WINDLASS_RETURN_IF_ERROR(open(chunk.blob, "tensor", tensor.name));
     }
   }
+  for (const DcpObject& object : metadata.objects) {
+    if (!object.blob.has_value()) continue;
+    WINDLASS_RETURN_IF_ERROR(open(*object.blob, "object", object.name));
+  }
   return files;
+}
+
+absl::Status CheckBlob(const DcpBlob& blob, const ReadableFile& file) {
+  if (blob.offset <= file.size() && blob.size <= file.size() - blob.offset) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(
+      absl::StrCat("found ", file.size(), " bytes, expected ", blob.size,
+                   " at ", blob.offset, "; the file was truncated"));
+}
+
+// The objects' bytes; what they mean is not looked at.
+absl::Status AddObjects(const DcpMetadata& metadata, const Files& files,
+                        Checkpoint* checkpoint) {
+  for (const DcpObject& object : metadata.objects) {
+    checkpoint->objects.push_back(object.name);
+    if (!object.blob.has_value()) continue;
+    const DcpBlob& blob = *object.blob;
+    const auto& file = files.at(blob.file);
+    const absl::Status within = CheckBlob(blob, *file);
+    if (!within.ok()) {
+      return Annotate(within, file->name(), ": object \"",
+                      absl::CHexEscape(object.name), "\"");
+    }
+    WINDLASS_ASSIGN_OR_RETURN(
+        Tensor bytes, Tensor::FromExtent(DType::kU8, {blob.size},
+                                         Extent{file, blob.offset, blob.size}));
+    WINDLASS_RETURN_IF_ERROR(
+        checkpoint->object_bytes.Insert(object.name, std::move(bytes)));
+  }
+  return absl::OkStatus();
 }
 
 // The box of a tensor that a chunk is.
 absl::StatusOr<Box> ReadChunk(const DcpTensor& tensor, const DcpChunk& chunk,
                               const std::shared_ptr<const ReadableFile>& file) {
   const DcpBlob& blob = chunk.blob;
-  if (blob.offset > file->size() || blob.size > file->size() - blob.offset) {
-    return absl::DataLossError(
-        absl::StrCat("found ", file->size(), " bytes, expected ", blob.size,
-                     " at ", blob.offset, "; the file was truncated"));
-  }
+  WINDLASS_RETURN_IF_ERROR(CheckBlob(blob, *file));
   WINDLASS_ASSIGN_OR_RETURN(
       const TorchArchive archive,
       TorchArchive::Open(Extent{file, blob.offset, blob.size}));
@@ -97,6 +133,8 @@ absl::StatusOr<Tensor> ReadTensor(const std::string& path,
 class DcpFormat : public CheckpointFormat {
  public:
   absl::string_view name() const override { return "dcp"; }
+
+  bool HasObjects() const override { return true; }
 
   Certainty Detect(const std::vector<std::string>& names) const override {
     Certainty certainty = Certainty::kNone;
@@ -141,7 +179,8 @@ class DcpFormat : public CheckpointFormat {
       WINDLASS_RETURN_IF_ERROR(checkpoint.tensors.Insert(
           metadata->tensors[i].name, std::move(tensors[i])));
     }
-    checkpoint.objects = metadata->objects;
+    WINDLASS_RETURN_IF_ERROR(AddObjects(*metadata, files, &checkpoint));
+    checkpoint.index_name = std::string(kMetadataName);
     for (const auto& [shard, opened] : files) {
       checkpoint.shards.push_back({shard, opened, {}});
     }

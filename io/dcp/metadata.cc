@@ -126,7 +126,7 @@ absl::StatusOr<DType> ReadDType(const PickleNode& properties) {
                  "one that safetensors has too");
 }
 
-// What is stored where, by name and offsets. Objects have none.
+// What is stored where, by name and offsets; objects by name alone.
 class BlobFinder {
  public:
   absl::Status Add(const PickleNode& index, const PickleNode& info) {
@@ -136,7 +136,12 @@ class BlobFinder {
       return Invalid(index.Describe(), "the index of an entry, with its name");
     }
     const PickleNode* const offset = index.Attribute("offset");
-    if (offset == nullptr || offset->Is(Kind::kNone)) return absl::OkStatus();
+    if (offset == nullptr || offset->Is(Kind::kNone)) {
+      if (objects_.emplace(name->text, &info).second) return absl::OkStatus();
+      return Invalid(absl::StrCat("the object \"", absl::CHexEscape(name->text),
+                                  "\" in two places"),
+                     "one");
+    }
     WINDLASS_ASSIGN_OR_RETURN(Shape offsets, ReadShape(*offset));
     Key key{name->text, std::move(offsets)};
     if (blobs_.emplace(std::move(key), &info).second) return absl::OkStatus();
@@ -153,7 +158,18 @@ class BlobFinder {
           absl::StrCat("no place for the chunk at ", ShapeString(offsets)),
           "a file that holds it");
     }
-    const PickleNode& info = *it->second;
+    return Read(*it->second);
+  }
+
+  absl::StatusOr<std::optional<DcpBlob>> FindObject(
+      absl::string_view name) const {
+    const auto it = objects_.find(name);
+    if (it == objects_.end()) return std::nullopt;
+    return Read(*it->second);
+  }
+
+ private:
+  static absl::StatusOr<DcpBlob> Read(const PickleNode& info) {
     WINDLASS_ASSIGN_OR_RETURN(const PickleNode* const file,
                               Member(info, "relative_path"));
     if (!file->Is(Kind::kString) || !IsFileName(file->text)) {
@@ -176,9 +192,9 @@ class BlobFinder {
     return blob;
   }
 
- private:
   using Key = std::pair<absl::string_view, Shape>;
   absl::flat_hash_map<Key, const PickleNode*> blobs_;
+  absl::flat_hash_map<absl::string_view, const PickleNode*> objects_;
 };
 
 absl::Status CheckWithin(const DcpChunk& chunk, const Shape& shape) {
@@ -274,7 +290,12 @@ absl::StatusOr<DcpMetadata> ParseDcpMetadata(std::string bytes) {
   DcpMetadata metadata;
   for (const auto& [name, entry] : InOrder(*entries, planner)) {
     if (IsA(*entry, "BytesStorageMetadata")) {
-      metadata.objects.emplace_back(name);
+      absl::StatusOr<std::optional<DcpBlob>> blob = blobs.FindObject(name);
+      if (!blob.ok()) {
+        return Annotate(blob.status(), "object \"", absl::CHexEscape(name),
+                        "\"");
+      }
+      metadata.objects.push_back({std::string(name), *std::move(blob)});
       continue;
     }
     absl::StatusOr<DcpTensor> tensor =

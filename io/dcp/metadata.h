@@ -5,6 +5,7 @@
 #define WINDLASS_IO_DCP_METADATA_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -35,10 +36,16 @@ struct DcpTensor {
   std::vector<DcpChunk> chunks;
 };
 
+// An entry that is no tensor.
+struct DcpObject {
+  std::string name;
+  std::optional<DcpBlob> blob;  // where the metadata has it
+};
+
 // In the order of the state dict that was saved, where that is known.
 struct DcpMetadata {
   std::vector<DcpTensor> tensors;
-  std::vector<std::string> objects;  // names of entries that are no tensors
+  std::vector<DcpObject> objects;
 };
 
 // Reads `.metadata`. InvalidArgument or OutOfRange where it is not whole, holds

@@ -25,12 +25,13 @@ constexpr absl::string_view kMetadataModule =
     "torch.distributed.checkpoint.metadata";
 constexpr absl::string_view kVersion = "1.0.0";
 
-// Rows [offset, offset + its first extent) of a tensor, in a file.
+// Rows [offset, offset + its first extent) of a tensor, in a file; or an
+// object.
 struct Chunk {
   const NamedTensor* whole = nullptr;
   Shape offsets;
   Shape shape;
-  int index = 0;  // among the tensor's
+  int index = 0;  // among the tensor's; -1 for an object
   int rank = 0;
   int64_t begin = 0;  // of its archive, in the rank's file
   int64_t size = 0;
@@ -166,10 +167,15 @@ void WriteIndex(const Chunk& chunk, PickleWriter* pickle) {
     State state(pickle);
     state.Field("fqn");
     pickle->String(chunk.whole->name);
-    state.Field("offset");
-    WriteSize(chunk.offsets, pickle);
-    state.Field("index");
-    pickle->Int(chunk.index);
+    if (chunk.index < 0) {
+      state.Field("index");
+      pickle->None();
+    } else {
+      state.Field("offset");
+      WriteSize(chunk.offsets, pickle);
+      state.Field("index");
+      pickle->Int(chunk.index);
+    }
   }
   pickle->Build();
 }
@@ -199,7 +205,13 @@ absl::Span<const Chunk> ChunksOf(const NamedTensor& named,
   return found;
 }
 
-std::string MakeMetadata(const StateDict& tensors,
+void WriteObjectMetadata(PickleWriter* pickle) {
+  pickle->Global(kMetadataModule, "BytesStorageMetadata");
+  pickle->EmptyTuple();
+  pickle->NewObject();
+}
+
+std::string MakeMetadata(const StateDict& tensors, const StateDict& objects,
                          absl::Span<const Chunk> chunks) {
   PickleWriter pickle;
   StartObject(kMetadataModule, "Metadata", &pickle);
@@ -215,17 +227,24 @@ std::string MakeMetadata(const StateDict& tensors,
         pickle.String(named.name);
         WriteTensorMetadata(named, ChunksOf(named, &rest), &pickle);
       }
+      for (const NamedTensor& named : objects) {
+        items.Next();
+        pickle.String(named.name);
+        WriteObjectMetadata(&pickle);
+      }
     }
     state.Field("planner_data");
     pickle.EmptyDict();
     {
       PickleItems items(&pickle);
-      for (const NamedTensor& named : tensors) {
-        items.Next();
-        pickle.String(named.name);
-        pickle.Mark();
-        pickle.String(named.name);
-        pickle.Tuple();
+      for (const StateDict* dict : {&tensors, &objects}) {
+        for (const NamedTensor& named : *dict) {
+          items.Next();
+          pickle.String(named.name);
+          pickle.Mark();
+          pickle.String(named.name);
+          pickle.Tuple();
+        }
       }
     }
     state.Field("storage_data");
@@ -267,12 +286,20 @@ absl::StatusOr<TransferPlan> PlanDcp(const StateDict& tensors,
       chunks.push_back(std::move(chunk));
     }
   }
+  static const StateDict* const kNone = new StateDict;
+  const StateDict& objects =
+      options.objects != nullptr ? *options.objects : *kNone;
+  for (const NamedTensor& named : objects) {
+    Chunk chunk{&named, {}, {}, -1, 0, files[0].size, named.tensor.bytes()};
+    files[0].Append(PlannedTensor{"", named.tensor, {}});
+    chunks.push_back(std::move(chunk));
+  }
   for (int rank = 0; rank < ranks; ++rank) {
     if (files[rank].pieces.empty()) continue;
     files[rank].name = FileName(rank);
     plan.files.push_back(std::move(files[rank]));
   }
-  plan.closing.push_back({".metadata", MakeMetadata(tensors, chunks)});
+  plan.closing.push_back({".metadata", MakeMetadata(tensors, objects, chunks)});
   return plan;
 }
 

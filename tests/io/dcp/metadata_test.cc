@@ -95,10 +95,35 @@ std::string Metadata(const Parts& parts) {
   return absl::StrCat("\x80\x02", Object(kModule, "Metadata", Dict(all)), ".");
 }
 
+// Where the object "note" lies.
+std::string ObjectPlace(const std::string& file) {
+  return absl::StrCat(
+      Object(kModule, "MetadataIndex",
+             Dict({{"fqn", PickleText("note")}, {"index", "N"}})),
+      Object(kFilesystem, "_StorageInfo",
+             Dict({{"relative_path", PickleText(file)},
+                   {"offset", PickleInt(3)},
+                   {"length", PickleInt(9)}})));
+}
+
+TEST(DcpMetadataTest, ObjectsHavePlacesToo) {
+  Parts parts;
+  parts.more_storage = ObjectPlace("__1_0.distcp");
+  ASSERT_OK_AND_ASSIGN(const DcpMetadata metadata,
+                       ParseDcpMetadata(Metadata(parts)));
+  ASSERT_EQ(metadata.objects.size(), 1u);
+  ASSERT_TRUE(metadata.objects[0].blob.has_value());
+  EXPECT_EQ(metadata.objects[0].blob->file, "__1_0.distcp");
+  EXPECT_EQ(metadata.objects[0].blob->offset, 3);
+  EXPECT_EQ(metadata.objects[0].blob->size, 9);
+}
+
 TEST(DcpMetadataTest, ReadsEntriesAndPlaces) {
   ASSERT_OK_AND_ASSIGN(const DcpMetadata metadata,
                        ParseDcpMetadata(Metadata({})));
-  EXPECT_EQ(metadata.objects, std::vector<std::string>{"note"});
+  ASSERT_EQ(metadata.objects.size(), 1u);
+  EXPECT_EQ(metadata.objects[0].name, "note");
+  EXPECT_FALSE(metadata.objects[0].blob.has_value());
   ASSERT_EQ(metadata.tensors.size(), 1u);
   const DcpTensor& tensor = metadata.tensors[0];
   EXPECT_EQ(tensor.name, "w");
@@ -159,7 +184,7 @@ TEST(DcpMetadataTest, RefusesWhatDoesNotFit) {
   struct {
     Parts parts;
     const char* message;
-  } cases[18] = {};
+  } cases[20] = {};
   int n = 0;
   const auto add = [&](const char* message) -> Parts& {
     cases[n].message = message;
@@ -196,6 +221,10 @@ TEST(DcpMetadataTest, RefusesWhatDoesNotFit) {
       Object(kModule, "MetadataIndex",
              Dict({{"fqn", PickleText("w")}, {"offset", Size({0})}})),
       Object(kFilesystem, "_StorageInfo", "}"));
+  add("object \"note\": found the file \"../note\"").more_storage =
+      ObjectPlace("../note");
+  add("the object \"note\" in two places").more_storage =
+      absl::StrCat(ObjectPlace("a"), ObjectPlace("b"));
   add("found an integer, expected the index of an entry").more_storage =
       "K\x01K\x02";
   for (int i = 0; i < n; ++i) {

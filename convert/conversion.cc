@@ -12,7 +12,9 @@
 #include "absl/strings/str_join.h"
 #include "windlass/convert/base_checkpoint.h"
 #include "windlass/convert/config_dtype.h"
+#include "windlass/convert/optimizer_state.h"
 #include "windlass/convert/output_dtypes.h"
+#include "windlass/convert/peft_config.h"
 #include "windlass/convert/rules_file.h"
 #include "windlass/convert/same_layout.h"
 #include "windlass/core/adapter_registry.h"
@@ -27,9 +29,11 @@
 #include "windlass/core/status_macros.h"
 #include "windlass/core/version.h"
 #include "windlass/core/without_exceptions.h"
+#include "windlass/io/copied_tensors.h"
 #include "windlass/io/in_place.h"
 #include "windlass/io/model_config_file.h"
 #include "windlass/io/parallel.h"
+#include "windlass/io/training_root.h"
 
 #ifdef __GLIBC__
 #include <malloc.h>
@@ -54,41 +58,78 @@ absl::StatusOr<ModelConfig> ParseConfig(const std::string& text,
   return ModelConfig::Parse(WithConfigDType(text, *dtype), std::move(origin));
 }
 
-// The request's, or that beside the tensors, or beside those of `like`. Without
-// any, an adapter that was named may do with an empty one. It says `dtype`, if
-// that is given: what the adapter casts is not to be rounded twice.
+// Whether it is found without a config.json.
+bool IsAdapterGiven(const ConversionRequest& request) {
+  return request.adapter != "auto" || !request.rules.empty();
+}
+
+// The first of these files that is there.
+absl::StatusOr<std::optional<Location>> FirstOf(
+    Storage* storage, const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind, storage->GetKind(path));
+    if (kind != Storage::Kind::kMissing) return Location{storage, path};
+  }
+  return std::nullopt;
+}
+
+// That of the model which adapter_config.json names, where that is a folder.
+absl::StatusOr<std::optional<Location>> FindBaseConfig(
+    const ConversionRequest& request, const Location& folder) {
+  WINDLASS_ASSIGN_OR_RETURN(
+      const std::optional<Location> peft,
+      FirstOf(folder.storage, {JoinPath(folder.path, kPeftConfigName)}));
+  if (!peft.has_value()) return std::nullopt;
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(*peft));
+  const std::string name = PeftBaseModel(text);
+  if (name.empty()) return std::nullopt;
+  const absl::StatusOr<CheckpointPlace> base = FindCheckpoint(name);
+  if (base.ok() && !base->is_file) {
+    auto found = FirstOf(base->folder.storage, ConfigPaths(base->folder));
+    if (!found.ok() || found->has_value()) return found;
+  }
+  if (IsAdapterGiven(request)) return std::nullopt;
+  return absl::NotFoundError(
+      absl::StrCat(peft->path, ": field \"base_model_name_or_path\": found \"",
+                   name, "\", expected a folder with a ", kConfigName,
+                   "; give a config, or an adapter by its name"));
+}
+
+// The request's, or that beside the tensors, or beside those of `like`, or the
+// base model's.
+absl::StatusOr<std::optional<Location>> FindConfig(
+    const ConversionRequest& request, const Location& folder,
+    const Checkpoint* like) {
+  if (!request.config.empty()) return ResolveLocation(request.config);
+  WINDLASS_ASSIGN_OR_RETURN(std::optional<Location> found,
+                            FirstOf(folder.storage, ConfigPaths(folder)));
+  if (found.has_value()) return found;
+  if (like != nullptr && absl::c_linear_search(like->side_files, kConfigName)) {
+    return Location{like->folder.storage, SideFilePath(*like, kConfigName)};
+  }
+  return FindBaseConfig(request, folder);
+}
+
+// Without any, an adapter that was named may do with an empty one. It says
+// `dtype`, if that is given: what the adapter casts is not to be rounded twice.
 absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
                                        const Location& folder,
                                        const Checkpoint* like,
                                        std::optional<DType> dtype) {
-  Location location{folder.storage, JoinPath(folder.path, kConfigName)};
-  if (!request.config.empty()) {
-    WINDLASS_ASSIGN_OR_RETURN(location, ResolveLocation(request.config));
+  WINDLASS_ASSIGN_OR_RETURN(const std::optional<Location> location,
+                            FindConfig(request, folder, like));
+  if (location.has_value()) {
+    WINDLASS_ASSIGN_OR_RETURN(const std::string text,
+                              ReadConfigText(*location));
+    return ParseConfig(text, location->path, dtype);
   }
-  WINDLASS_ASSIGN_OR_RETURN(Storage::Kind kind,
-                            location.storage->GetKind(location.path));
-  if (kind == Storage::Kind::kMissing && request.config.empty()) {
-    const std::string kept =
-        JoinPath(JoinPath(folder.path, kHfMetadata), kConfigName);
-    WINDLASS_ASSIGN_OR_RETURN(kind, folder.storage->GetKind(kept));
-    if (kind != Storage::Kind::kMissing) location.path = kept;
+  if (IsAdapterGiven(request)) {
+    return dtype.has_value() ? ParseConfig("{}", "no config", dtype)
+                             : ModelConfig();
   }
-  if (kind == Storage::Kind::kMissing && request.config.empty() &&
-      like != nullptr && absl::c_linear_search(like->side_files, kConfigName)) {
-    location = {like->folder.storage, SideFilePath(*like, kConfigName)};
-    kind = Storage::Kind::kFile;
-  }
-  if (kind == Storage::Kind::kMissing && request.config.empty()) {
-    if (request.adapter != "auto" || !request.rules.empty()) {
-      return dtype.has_value() ? ParseConfig("{}", "no config", dtype)
-                               : ModelConfig();
-    }
-    return absl::NotFoundError(absl::StrCat(
-        location.path,
-        ": no such file; give another config, or an adapter by its name"));
-  }
-  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(location));
-  return ParseConfig(text, location.path, dtype);
+  return absl::NotFoundError(absl::StrCat(
+      JoinPath(folder.path, kConfigName),
+      ": no such file; give another config, or an adapter by its name"));
 }
 
 // Options that ask for values where codes would be written.
@@ -136,7 +177,8 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
   if (!options.ok()) return BadRequest(options.status());
   const auto exclude = NameFilter::Create(request.exclude_key_regex);
   if (!exclude.ok()) return BadRequest(exclude.status());
-  chosen.options = {*exclude, request.v4_compatible, request.device_mesh};
+  chosen.options = {*exclude, request.v4_compatible, request.device_mesh,
+                    request.optimizer};
 
   WINDLASS_ASSIGN_OR_RETURN(const ModelConfig config,
                             LoadConfig(request, folder, like, dtype));
@@ -161,6 +203,11 @@ absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
                           "adapter_options"));
     WINDLASS_ASSIGN_OR_RETURN(
         chosen.reader, AdapterRegistry::Create(*chosen.info, config, others));
+  }
+  if (request.optimizer && chosen.adapter->stages() == nullptr) {
+    return BadRequest(absl::UnimplementedError(absl::StrCat(
+        "adapter \"", chosen.info->name,
+        "\" is no table of names, expected one for an optimizer's state")));
   }
   // One without any stage takes every model as it is.
   const auto* stages = chosen.adapter->stages();
@@ -223,6 +270,40 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockInput(const Location& folder,
     return lock;
   }
   return std::unique_ptr<FolderLock>();
+}
+
+absl::StatusOr<StateDict> Copy(const StateDict& tensors) {
+  StateDict copy;
+  copy.Reserve(tensors.size());
+  for (const NamedTensor& named : tensors) {
+    WINDLASS_RETURN_IF_ERROR(copy.Insert(named.name, named.tensor));
+  }
+  return copy;
+}
+
+// Their names are no parameters', so that adapters would pass them on.
+absl::Status CheckNoMoments(const StateDict& tensors) {
+  const auto moment = absl::c_find_if(tensors, [](const NamedTensor& named) {
+    return IsMomentName(named.name);
+  });
+  if (moment == tensors.end()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("tensor \"", moment->name,
+                   "\": found an optimizer's state, expected a model's weights "
+                   "(or to be told that it is one)"));
+}
+
+// What a request of an optimizer's state cannot ask for as well.
+absl::Status CheckOptimizer(const ConversionRequest& request) {
+  const char* what = nullptr;
+  if (request.output.empty()) what = "no output";
+  if (request.dtype.has_value()) what = "a dtype";
+  if (!request.like.empty()) what = "a checkpoint to be like";
+  if (!request.fill_from.empty()) what = "a checkpoint to fill from";
+  if (what == nullptr) return absl::OkStatus();
+  return BadRequest(absl::InvalidArgumentError(absl::StrCat(
+      "found ", what, ", expected ", request.output.empty() ? "one" : "none",
+      " for an optimizer's state")));
 }
 
 // What a request that keeps the layout cannot ask for as well.
@@ -307,9 +388,14 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
                                             bool dry_run) {
   return WithoutExceptions([&]() -> absl::StatusOr<Conversion> {
     const bool in_place = request.output.empty();
+    OpenOptions open = request.open;
+    if (request.optimizer) {
+      WINDLASS_RETURN_IF_ERROR(CheckOptimizer(request));
+      open.part = TrainingPart::kOptimizer;
+    }
     Conversion conversion;
     WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place,
-                              FindCheckpoint(request.input));
+                              FindCheckpoint(request.input, open.part));
     const Location& folder = place.folder;
     WINDLASS_RETURN_IF_ERROR(CheckFormats(request));
     WINDLASS_RETURN_IF_ERROR(CheckBases(request));
@@ -327,6 +413,8 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
     }
     ConversionReport& report = conversion.report_;
     conversion.to_ = request.to;
+    conversion.optimizer_ = request.optimizer;
+    if (place.is_found) report.input = folder.path;
     conversion.adapter_ = std::move(chosen.adapter);
     conversion.reader_ = std::move(chosen.reader);
     report.input_layout = report.output_layout =
@@ -340,7 +428,7 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
           FinishInPlace(folder, conversion.tag_, options.sync).status());
     }
     WINDLASS_ASSIGN_OR_RETURN(conversion.input_,
-                              OpenCheckpoint(request.input, request.open));
+                              OpenCheckpoint(request.input, open));
     ReleaseFreeMemory();
     const Checkpoint& input = conversion.input_;
     report.input_format = std::string(input.format->name());
@@ -351,6 +439,10 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
       WINDLASS_ASSIGN_OR_RETURN(report.already_converted,
                                 IsConvertedInPlace(input, conversion.tag_));
       if (report.already_converted) return conversion;
+    }
+    if (request.to != Layout::kSame && !request.optimizer) {
+      WINDLASS_RETURN_IF_ERROR(
+          Annotate(CheckNoMoments(input.tensors), input.folder.path));
     }
     if (chosen.no_experts) {
       WINDLASS_RETURN_IF_ERROR(Annotate(
@@ -363,6 +455,13 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
     report.already_converted = in_place && conversion.ChangesNothing();
     if (report.already_converted) return conversion;
     if (in_place) {
+      SaveOptions edits;
+      WINDLASS_RETURN_IF_ERROR(conversion.EditPeftConfig(&edits));
+      if (!edits.edited.empty()) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            input.folder.path, ": ", report.edited.back(),
+            ", expected only names of tensors to change in place"));
+      }
       WINDLASS_ASSIGN_OR_RETURN(conversion.in_place_,
                                 PlanInPlace(conversion.output(), input));
       return conversion;
@@ -373,6 +472,8 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
       save.others.push_back(&*conversion.fill_from_);
     }
     WINDLASS_RETURN_IF_ERROR(conversion.EditConfig(&save));
+    WINDLASS_RETURN_IF_ERROR(conversion.EditPeftConfig(&save));
+    conversion.AddObjects(&save);
     WINDLASS_ASSIGN_OR_RETURN(
         conversion.save_,
         PlanSave(conversion.output(), input, request.output, save));
@@ -382,6 +483,7 @@ absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
                                 input.side_files.begin(),
                                 input.side_files.end());
     }
+    report.copied = FindCopied(input.tensors, conversion.save_->transfer);
     report.files = ListFiles(conversion.save_->transfer);
     report.bytes = conversion.save_->transfer.bytes();
     if (dry_run) {
@@ -435,7 +537,37 @@ absl::Status Conversion::CheckBaseLayout(const Checkpoint& base) const {
       LayoutName(to_)));
 }
 
+// The names that wrappers left are the parameters', within those of the state.
+absl::Status Conversion::MakeOptimizer(const ConversionRequest& request) {
+  input_.published = Published();
+  const auto convert = [&](const LayoutChange& change) {
+    return ConvertOptimizerState(input_.tensors, input_.object_bytes,
+                                 request.wrapper_names, change);
+  };
+  bool is_first = true;
+  WINDLASS_ASSIGN_OR_RETURN(
+      OptimizerState made,
+      convert([&](const StateDict& parameters) -> absl::StatusOr<StateDict> {
+        // Of all parameters; a kind of state may not be of each.
+        if (is_first) {
+          WINDLASS_RETURN_IF_ERROR(FindInputLayout(request, parameters));
+        }
+        is_first = false;
+        return Change(request, parameters);
+      }));
+  report_.unwrapped = made.unwrapped;
+  report_.left_out_objects = std::move(made.left_out);
+  objects_ = std::move(made.objects);
+  made_ = std::move(made.tensors);
+  if (report_.unwrapped > 0) {
+    WINDLASS_ASSIGN_OR_RETURN(OptimizerState unwrapped, convert(&Copy));
+    unwrapped_ = std::move(unwrapped.tensors);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Conversion::MakeOutput(const ConversionRequest& request) {
+  if (to_ != Layout::kSame && optimizer_) return MakeOptimizer(request);
   const WrapperNames& wrapper_names = request.wrapper_names;
   if (to_ != Layout::kSame || !wrapper_names.prefixes.empty()) {
     WINDLASS_ASSIGN_OR_RETURN(unwrapped_,
@@ -450,9 +582,8 @@ absl::Status Conversion::MakeOutput(const ConversionRequest& request) {
   // Names of native models were never published.
   if (to_ == Layout::kNative) input_.published = Published();
   if (to_ != Layout::kSame) {
-    WINDLASS_RETURN_IF_ERROR(FindInputLayout(request));
-    absl::StatusOr<StateDict> made =
-        from_ == to_ ? Rewrite(request) : Apply(*adapter_, to_, tensors());
+    WINDLASS_RETURN_IF_ERROR(FindInputLayout(request, tensors()));
+    absl::StatusOr<StateDict> made = Change(request, tensors());
     if (!made.ok() && report_.unwrapped > 0) {
       return Annotate(made.status(), "names being stripped of wrappers");
     }
@@ -462,8 +593,9 @@ absl::Status Conversion::MakeOutput(const ConversionRequest& request) {
 }
 
 // Told by the names; what both layouts have is converted as if it were not yet.
-absl::Status Conversion::FindInputLayout(const ConversionRequest& request) {
-  const LayoutEvidence evidence = FindLayoutEvidence(*adapter_, tensors());
+absl::Status Conversion::FindInputLayout(const ConversionRequest& request,
+                                         const StateDict& tensors) {
+  const LayoutEvidence evidence = FindLayoutEvidence(*adapter_, tensors);
   if (evidence.hf != nullptr && evidence.native != nullptr) {
     return absl::InvalidArgumentError(absl::StrCat(
         "tensor \"", evidence.native->name,
@@ -495,8 +627,14 @@ bool Conversion::ChangesNothing() const {
                        });
 }
 
-absl::StatusOr<StateDict> Conversion::Rewrite(
-    const ConversionRequest& request) const {
+absl::StatusOr<StateDict> Conversion::Change(const ConversionRequest& request,
+                                             const StateDict& tensors) const {
+  if (from_ == to_) return Rewrite(request, tensors);
+  return Apply(*adapter_, to_, tensors);
+}
+
+absl::StatusOr<StateDict> Conversion::Rewrite(const ConversionRequest& request,
+                                              const StateDict& tensors) const {
   const StateDictAdapter& reader = reader_ != nullptr ? *reader_ : *adapter_;
   AskedChanges asked;
   asked.lora = request.v4_compatible;
@@ -518,13 +656,13 @@ absl::StatusOr<StateDict> Conversion::Rewrite(
                !options.GetBoolOr(name, true).value_or(true);
       });
   asked.unpack =
-      (unpack || request.dtype.has_value()) && FindCodes(tensors()) != nullptr;
+      (unpack || request.dtype.has_value()) && FindCodes(tensors) != nullptr;
   if (to_ == Layout::kHf) {
     asked.excluded =
         hf_options_.exclude_key_regex.With(NameFilter::Anchor::kSearch);
   }
   return RewriteInSameLayout(
-      tensors(), asked,
+      tensors, asked,
       [&](const StateDict& before) -> absl::StatusOr<StateDict> {
         if (to_ == Layout::kNative) {
           WINDLASS_ASSIGN_OR_RETURN(const StateDict hf, ApplyWholeToHf(before));
@@ -625,10 +763,10 @@ absl::Status Conversion::CheckOutput() const {
   return absl::OkStatus();
 }
 
-std::optional<Location> Conversion::ConfigFile() const {
-  for (const auto& [name, location] :
+std::optional<Location> Conversion::SideFile(absl::string_view name) const {
+  for (const auto& [found, location] :
        SideFilesOf(input_, like_.has_value() ? &*like_ : nullptr)) {
-    if (name == kConfigName) return location;
+    if (found == name) return location;
   }
   return std::nullopt;
 }
@@ -637,8 +775,8 @@ std::optional<Location> Conversion::ConfigFile() const {
 // the way back to HF packs again is still announced beside native weights.
 absl::Status Conversion::EditConfig(SaveOptions* options) {
   constexpr char kField[] = "quantization_config";
-  const std::optional<Location> location = ConfigFile();
-  if (!location.has_value()) return absl::OkStatus();
+  const std::optional<Location> location = SideFile(kConfigName);
+  if (!location.has_value() || optimizer_) return absl::OkStatus();
   WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(*location));
   std::string edited = text;
   if (to_ != Layout::kSame && FindPacked(output()) == nullptr) {
@@ -676,12 +814,47 @@ absl::Status Conversion::EditConfig(SaveOptions* options) {
   return absl::OkStatus();
 }
 
+// adapter_config.json says which modules the tensors are of.
+absl::Status Conversion::EditPeftConfig(SaveOptions* options) {
+  const std::optional<Location> location = SideFile(kPeftConfigName);
+  if (!location.has_value() || to_ == Layout::kSame || optimizer_ ||
+      !HasLora(tensors())) {
+    return absl::OkStatus();
+  }
+  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(*location));
+  for (const StateDict* side : {&tensors(), &output()}) {
+    WINDLASS_RETURN_IF_ERROR(
+        Annotate(CheckPeftRank(text, *side), location->path));
+  }
+  absl::StatusOr<std::string> edited = FollowLora(text, tensors(), output());
+  if (!edited.ok()) return Annotate(edited.status(), location->path);
+  if (*edited == text) return absl::OkStatus();
+  options->edited.push_back({kPeftConfigName, *std::move(edited)});
+  report_.edited.push_back(absl::StrCat(
+      kPeftConfigName, ": targets as modules and parameters are called there"));
+  return absl::OkStatus();
+}
+
+// What is no tensor goes along where the layout stays, or follows parameters.
+void Conversion::AddObjects(SaveOptions* options) {
+  const bool follows = optimizer_ && to_ != Layout::kSame;
+  const auto format = FindFormat(options->format);
+  if (format.ok() && (*format)->HasObjects() &&
+      (follows || to_ == Layout::kSame)) {
+    options->objects = follows ? &objects_ : &input_.object_bytes;
+    return;
+  }
+  report_.left_out_objects = input_.objects;
+}
+
 absl::StatusOr<StateDict> Conversion::Apply(const StateDictAdapter& adapter,
                                             Layout to,
                                             const StateDict& tensors) const {
   return to == Layout::kHf
              ? adapter.ToHf(tensors, hf_options_)
-             : adapter.FromHf(tensors, FromHfOptions{hf_options_.device_mesh});
+             : adapter.FromHf(tensors,
+                              FromHfOptions{hf_options_.device_mesh,
+                                            hf_options_.optimizer_state});
 }
 
 // Names are excluded on a way to HF that is asked for, not on others.
@@ -692,13 +865,23 @@ absl::StatusOr<StateDict> Conversion::ApplyWholeToHf(
   return adapter_->ToHf(tensors, options);
 }
 
+absl::StatusOr<StateDict> Conversion::Undo(const StateDict& tensors) const {
+  return to_ == Layout::kHf ? Apply(*adapter_, Layout::kNative, tensors)
+                            : ApplyWholeToHf(tensors);
+}
+
 const absl::StatusOr<StateDict>& Conversion::WayBack() {
   if (back_.has_value()) return *back_;
   // What came from elsewhere is not INPUT's to be given back.
   const StateDict& own = OwnOutput();
-  return back_.emplace(to_ == Layout::kHf
-                           ? Apply(*adapter_, Layout::kNative, own)
-                           : ApplyWholeToHf(own));
+  if (!optimizer_) return back_.emplace(Undo(own));
+  WrapperNames as_they_are;
+  as_they_are.keep = true;
+  absl::StatusOr<OptimizerState> state = ConvertOptimizerState(
+      own, {}, as_they_are,
+      [this](const StateDict& parameters) { return Undo(parameters); });
+  if (!state.ok()) return back_.emplace(state.status());
+  return back_.emplace(std::move(state->tensors));
 }
 
 absl::StatusOr<std::vector<Loss>> Conversion::Losses() {

@@ -60,6 +60,9 @@ struct ConversionRequest {
   // config.json, where INPUT has none or another is meant.
   std::string config;
   OpenOptions open;
+  // INPUT holds what an optimizer keeps of a model's parameters
+  // (optimizer_state.h): it follows them.
+  bool optimizer = false;
   // The reference's exclude_key_regex: HF names to drop, matched at their
   // start.
   std::string exclude_key_regex = kExtraStates;
@@ -94,6 +97,8 @@ struct ReportedFile {
 };
 
 struct ConversionReport {
+  // The folder that INPUT stands for; empty where it is one itself.
+  std::string input;
   std::string adapter;  // empty for none
   // "hf", "native", or "same" where no adapter is at work. INPUT's is told by
   // its tensors' names, and empty where both layouts have them all.
@@ -110,6 +115,11 @@ struct ConversionReport {
   // part of the model, and files that nobody is known to need.
   std::vector<std::string> left_out;
   std::vector<std::string> left_behind;
+  // Tensors of INPUT that share bytes with others there and are written as
+  // copies.
+  std::vector<std::string> copied;
+  // Entries of INPUT that are no tensors, and that are not written.
+  std::vector<std::string> left_out_objects;
   // Tensors whose names lost those of wrappers.
   int64_t unwrapped = 0;
   // Side files that go along changed, and how: "config.json: without ...".
@@ -166,9 +176,15 @@ class Conversion {
   absl::StatusOr<std::vector<Loss>> Losses();
   absl::Status OpenBases(const ConversionRequest& request, bool dry_run);
   absl::Status MakeOutput(const ConversionRequest& request);
-  absl::Status FindInputLayout(const ConversionRequest& request);
+  absl::Status MakeOptimizer(const ConversionRequest& request);
+  absl::Status FindInputLayout(const ConversionRequest& request,
+                               const StateDict& tensors);
+  // In the layout that is written, of tensors in either.
+  absl::StatusOr<StateDict> Change(const ConversionRequest& request,
+                                   const StateDict& tensors) const;
   // Of a checkpoint that is in the layout that is written already.
-  absl::StatusOr<StateDict> Rewrite(const ConversionRequest& request) const;
+  absl::StatusOr<StateDict> Rewrite(const ConversionRequest& request,
+                                    const StateDict& tensors) const;
   // Whether it was in that layout, and has not changed.
   bool ChangesNothing() const;
   absl::Status FinishOutput(const ConversionRequest& request);
@@ -178,8 +194,10 @@ class Conversion {
   absl::Status CheckBaseLayout(const Checkpoint& base) const;
   absl::Status CompareWithLike(bool allow_differences);
   absl::Status EditConfig(SaveOptions* options);
-  // The config.json that goes along; nullopt for none.
-  std::optional<Location> ConfigFile() const;
+  absl::Status EditPeftConfig(SaveOptions* options);
+  void AddObjects(SaveOptions* options);
+  // Where the side file of that name comes from; nullopt for none.
+  std::optional<Location> SideFile(absl::string_view name) const;
 
   // INPUT's tensors, as the adapter sees them.
   const StateDict& tensors() const {
@@ -195,6 +213,8 @@ class Conversion {
                                   const StateDict& tensors) const;
   // To HF without excluding any name.
   absl::StatusOr<StateDict> ApplyWholeToHf(const StateDict& tensors) const;
+  // From the layout that is written to the other one.
+  absl::StatusOr<StateDict> Undo(const StateDict& tensors) const;
   // What the inverse makes of the output; computed once.
   const absl::StatusOr<StateDict>& WayBack();
 
@@ -202,6 +222,7 @@ class Conversion {
   std::vector<std::unique_ptr<FolderLock>> base_locks_;
   std::string tag_;
   Layout to_ = Layout::kNative;
+  bool optimizer_ = false;
   // INPUT's; the other one than `to_` where names do not tell.
   Layout from_ = Layout::kHf;
   std::unique_ptr<StateDictAdapter> adapter_;  // null for none
@@ -218,6 +239,8 @@ class Conversion {
   // What became of them; not set where they stay as they are.
   std::optional<StateDict> made_;
   std::optional<StateDict> own_;  // OwnOutput's, where it is none of the above
+  // An optimizer's, beside its tensors.
+  StateDict objects_;
   std::optional<absl::StatusOr<StateDict>> back_;  // WayBack's, once computed
   std::optional<SavePlan> save_;
   std::optional<InPlacePlan> in_place_;

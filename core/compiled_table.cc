@@ -236,10 +236,38 @@ absl::Status Named(absl::Status status, absl::string_view name) {
   return status.ok() ? status : Annotate(status, Quoted(name));
 }
 
+absl::Status Apply(const LayoutOp& op, bool forward,
+                   const LayoutContext& context, std::vector<Tensor>* tensors);
+
+// What an optimizer keeps of parameters is not cast as they are. An operation
+// that computes numbers does so of parameters alone, but may have nothing to
+// do.
+absl::Status ApplyToState(const LayoutOp& op, bool forward,
+                          LayoutContext context, std::vector<Tensor>* tensors) {
+  if (op.casts) return absl::OkStatus();
+  context.optimizer_state = false;
+  if (op.kind == LayoutOp::Kind::kExact) {
+    return Apply(op, forward, context, tensors);
+  }
+  std::vector<Tensor> made = *tensors;
+  WINDLASS_RETURN_IF_ERROR(Apply(op, forward, context, &made));
+  if (absl::c_equal(made, *tensors, [](const Tensor& a, const Tensor& b) {
+        return a.source() == b.source();
+      })) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      Quoted(context.names.front()), ": found a parameter that is computed (",
+      op.name, "), expected one that an optimizer's state can follow"));
+}
+
 // Runs an operation; an error names the tensor of those in `names` that it is
 // about, or the first.
 absl::Status Apply(const LayoutOp& op, bool forward,
                    const LayoutContext& context, std::vector<Tensor>* tensors) {
+  if (context.optimizer_state) {
+    return ApplyToState(op, forward, context, tensors);
+  }
   const std::vector<absl::string_view>& names = context.names;
   const LayoutOp::Function& function = forward ? op.forward : op.backward;
   if (op.takes != 0 || op.gives != 0) {
@@ -605,7 +633,7 @@ class TableSink : public LayoutSink {
         groups_(table.rows().size()),
         last_(table.rows().size()),
         companions_(table.rows().size()),
-        context_{run.mesh, {}} {}
+        context_{run.mesh, run.optimizer_state, {}} {}
 
   absl::Status Push(LayoutItem item) override;
   absl::Status Finish() override;
@@ -833,6 +861,12 @@ absl::Status TableSink::Synthesize(const LayoutItem& item) {
     row.names.right[0].AppendName(captures, &name);
     if (FindInput(name) != nullptr || !synthesized_.insert(name).second) {
       continue;
+    }
+    if (run_.optimizer_state) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          Quoted(name),
+          ": found no state, expected one: the parameter is made of \"",
+          item.origin->name, "\"", row.Said()));
     }
     WINDLASS_RETURN_IF_ERROR(
         ForwardOne(row, captures, item.tensor, item.origin));
@@ -1335,8 +1369,10 @@ absl::Status TableSink::Finish() {
     if (!group->done) WINDLASS_RETURN_IF_ERROR(CheckParts(group));
   }
   WINDLASS_RETURN_IF_ERROR(Incomplete());
-  WINDLASS_RETURN_IF_ERROR(CheckSets());
-  WINDLASS_RETURN_IF_ERROR(CheckLayers());
+  if (!run_.optimizer_state) {
+    WINDLASS_RETURN_IF_ERROR(CheckSets());
+    WINDLASS_RETURN_IF_ERROR(CheckLayers());
+  }
   absl::c_stable_sort(deferred_, [](const Deferred& a, const Deferred& b) {
     return std::tie(a.block, a.row) < std::tie(b.block, b.row);
   });

@@ -367,6 +367,7 @@ LayoutOp Cast(DType dtype) {
   op.name = absl::StrCat("cast ", DTypeName(dtype));
   op.rule = absl::StrCat("{\"cast\": ", Quoted(DTypeName(dtype)), "}");
   op.kind = LayoutOp::Kind::kLossy;
+  op.casts = true;
   op.forward = Each([dtype](const DeviceMesh&,
                             const Tensor& tensor) -> absl::StatusOr<Tensor> {
     if (tensor.dtype() == dtype) return tensor;

@@ -27,6 +27,8 @@ namespace windlass {
 // What an operation knows besides the tensors.
 struct LayoutContext {
   DeviceMesh mesh;
+  // FromHfOptions's.
+  bool optimizer_state = false;
   // The inputs' names, for messages: one for each tensor as long as no
   // operation before has joined or cut any.
   std::vector<absl::string_view> names;
@@ -71,6 +73,8 @@ struct LayoutOp {
   // Tensors without companions and of a dtype of more than eight bits are left
   // alone, and so is every tensor on the way back.
   bool unpacks = false;
+  // Nothing but the dtype changes.
+  bool casts = false;
 
   // Set by Shapes(): what is expected of each HF tensor.
   std::vector<std::vector<LayoutDim>> shapes;

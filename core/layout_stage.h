@@ -25,6 +25,7 @@ struct LayoutRun {
   // convert_single_tensor_to_hf: the input is a tensor out of a model.
   bool single = false;
   bool v4_compatible = false;
+  bool optimizer_state = false;
   DeviceMesh mesh;
   const StateDict* input = nullptr;
 };

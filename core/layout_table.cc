@@ -160,7 +160,7 @@ class NameRulesStage : public LayoutStage::Impl {
   absl::StatusOr<std::unique_ptr<LayoutSink>> Start(
       const LayoutRun& run, std::optional<std::string>,
       LayoutSink* next) const override {
-    return std::make_unique<Sink>(rules_, run.to_hf, next);
+    return std::make_unique<Sink>(rules_, run, next);
   }
 
   void TakeName(bool to_hf, LayoutName* name) const override {
@@ -178,12 +178,15 @@ class NameRulesStage : public LayoutStage::Impl {
  private:
   class Sink : public LayoutSink {
    public:
-    Sink(const NameRules& rules, bool to_hf, LayoutSink* next)
-        : rules_(rules), to_hf_(to_hf), next_(next) {}
+    Sink(const NameRules& rules, const LayoutRun& run, LayoutSink* next)
+        : rules_(rules),
+          to_hf_(run.to_hf),
+          holds_(!run.optimizer_state && (rules.held_in_hf || !run.to_hf)),
+          next_(next) {}
 
     absl::Status Push(LayoutItem item) override {
       item.name = (to_hf_ ? rules_.to_hf : rules_.to_native).Rewrite(item.name);
-      if (IsFloat(item.tensor.dtype()) && (rules_.held_in_hf || !to_hf_) &&
+      if (holds_ && IsFloat(item.tensor.dtype()) &&
           rules_.held_names.Matches(item.name)) {
         absl::StatusOr<Tensor> cast = Cast(item.tensor, rules_.held);
         if (!cast.ok()) {
@@ -197,6 +200,7 @@ class NameRulesStage : public LayoutStage::Impl {
    private:
     const NameRules& rules_;
     const bool to_hf_;
+    const bool holds_;
     LayoutSink* const next_;
   };
 
@@ -325,6 +329,7 @@ class LayoutAdapter : public StateDictAdapter {
       const StateDict& hf, const FromHfOptions& options) const override {
     LayoutRun run;
     run.mesh = options.device_mesh;
+    run.optimizer_state = options.optimizer_state;
     run.input = &hf;
     Collector collector;
     return Run(run, &collector);
@@ -388,6 +393,7 @@ class LayoutAdapter : public StateDictAdapter {
     run.single = single;
     run.v4_compatible = options.v4_compatible;
     run.mesh = options.device_mesh;
+    run.optimizer_state = options.optimizer_state;
     run.input = &native;
     Collector collector;
     const NameFilter excluded =

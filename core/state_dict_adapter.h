@@ -51,11 +51,18 @@ struct ToHfOptions {
   bool v4_compatible = false;
   // The share of the experts that the native state dict holds.
   DeviceMesh device_mesh;
+  // As in FromHfOptions.
+  bool optimizer_state = false;
 };
 
 struct FromHfOptions {
   // The share of the experts that the native state dict shall hold.
   DeviceMesh device_mesh;
+  // The tensors are not the parameters of these names but what an optimizer
+  // keeps of them (a moment). They go where the parameters' elements go and are
+  // not cast; InvalidArgument names one whose numbers the adapter computes.
+  // Parameters may be missing: those that were not trained have no state.
+  bool optimizer_state = false;
 };
 
 // Implementations are immutable after construction and thread-safe. They leave

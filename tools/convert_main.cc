@@ -46,6 +46,7 @@ constexpr Flag kFlags[] = {
     {"adapter_options", "JSON", "see //tools:adapters"},
     {"rules", "FILE", "an adapter of your own, in JSON (docs/rules.md)"},
     {"config", "PATH", "config.json, where INPUT has none"},
+    {"optimizer", nullptr, "INPUT is an optimizer's state: follow parameters"},
     {"state_dict_key", "KEY", "which of a torch file's state dicts is meant"},
     {"ignore_index", nullptr, "read the shards, whatever an index says"},
     {"exclude_key_regex", "REGEX", "HF names to drop, matched at their start"},
@@ -81,6 +82,7 @@ constexpr Conflict kConflicts[] = {
     {"in_place", "output_format"},  {"in_place", "num_shards"},
     {"in_place", "dtype"},          {"in_place", "like"},
     {"in_place", "fill_from"},      {"in_place", "allow_differences"},
+    {"in_place", "optimizer"},
 };
 
 constexpr char kUsage[] =
@@ -177,6 +179,7 @@ absl::StatusOr<ConversionRequest> ParseConversion(const CommandLine& line) {
       JsonFields::Parse(request.adapter_options, "--adapter_options").status());
   request.rules = line.Get("rules");
   request.config = line.Get("config");
+  WINDLASS_ASSIGN_OR_RETURN(request.optimizer, line.GetBool("optimizer"));
   request.exclude_key_regex =
       line.Get("exclude_key_regex", request.exclude_key_regex);
   WINDLASS_ASSIGN_OR_RETURN(request.device_mesh, ParseMesh(line));
@@ -265,12 +268,26 @@ std::string DescribeLayouts(const ConversionReport& report) {
       " to ", report.output_layout);
 }
 
+// How many, what of them, and the first names; nothing where there are none.
+void PrintCount(const std::vector<std::string>& names, const char* what) {
+  constexpr size_t kShown = 3;
+  if (names.empty()) return;
+  const auto end = names.begin() + std::min(kShown, names.size());
+  std::printf("%d %s: %s\n", static_cast<int>(names.size()), what,
+              OneLine(absl::StrCat(absl::StrJoin(names.begin(), end, ", "),
+                                   names.size() > kShown ? ", ..." : ""))
+                  .c_str());
+}
+
 void PrintReport(const ConversionReport& report, bool dry_run, double seconds) {
   if (report.already_converted) {
     std::printf("%s: already converted in place\n", report.adapter.c_str());
     return;
   }
   const ConversionSummary& summary = report.summary;
+  if (!report.input.empty()) {
+    std::printf("reads %s\n", OneLine(report.input).c_str());
+  }
   if (report.adapter.empty() || report.input_format != report.output_format) {
     std::printf("from %s to %s\n", report.input_format.c_str(),
                 report.output_format.c_str());
@@ -302,6 +319,8 @@ void PrintReport(const ConversionReport& report, bool dry_run, double seconds) {
     std::printf("left out, no part of this model: %s\n",
                 OneLine(absl::StrJoin(report.left_out, ", ")).c_str());
   }
+  PrintCount(report.copied, "tensors tied to others in INPUT, now copies");
+  PrintCount(report.left_out_objects, "entries left out that are no tensors");
   if (dry_run) {
     std::printf("%s to write; nothing was written\n",
                 FormatBytes(report.bytes).c_str());
@@ -315,6 +334,7 @@ Json ReportToJson(const ConversionReport& report, bool dry_run,
                   double seconds) {
   const ConversionSummary& summary = report.summary;
   Json json;
+  json["input"] = report.input.empty() ? Json() : Json(report.input);
   json["adapter"] = report.adapter;
   json["input_layout"] = report.input_layout;
   json["output_layout"] = report.output_layout;
@@ -355,6 +375,8 @@ Json ReportToJson(const ConversionReport& report, bool dry_run,
   }
   json["left_out"] = report.left_out;
   json["left_behind"] = report.left_behind;
+  json["copied"] = report.copied;
+  json["left_out_objects"] = report.left_out_objects;
   json["bytes"] = report.bytes;
   json["seconds"] = seconds;
   json["gb_per_s"] = dry_run || seconds <= 0 ? 0 : report.bytes / seconds / 1e9;

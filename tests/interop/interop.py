@@ -19,7 +19,10 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
+from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
@@ -143,6 +146,83 @@ def save_ranks(folder):
              checkpoint_id=folder + "/given/ranks")
 
 
+EXPERTS = {"architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 8,
+           "num_experts": 4, "moe_intermediate_size": 6, "dtype": "bfloat16"}
+
+
+def native_model():
+    """A mixture's parameters under their native names."""
+    shapes = {"model.embed_tokens.weight": (16, 8), "model.norm.weight": (8,),
+              "model.layers.0.mlp.gate.weight": (4, 8),
+              "model.layers.0.mlp.experts.gate_and_up_projs": (4, 8, 12),
+              "model.layers.0.mlp.experts.down_projs": (4, 6, 8)}
+    model = torch.nn.Module()
+    for name, shape in shapes.items():
+        module = model
+        *path, last = name.split(".")
+        for part in path:
+            if not hasattr(module, part):
+                module.add_module(part, torch.nn.Module())
+            module = getattr(module, part)
+        module.register_parameter(
+            last, torch.nn.Parameter(torch.randn(shape, dtype=torch.float32)))
+    return model
+
+
+def adam(model, lr):
+    return torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.8, 0.9),
+                             amsgrad=True)
+
+
+def optimizer_state(model, optimizer):
+    return get_optimizer_state_dict(
+        model, optimizer,
+        options=StateDictOptions(flatten_optimizer_state_dict=True))
+
+
+def save_optimizer(folder):
+    torch.manual_seed(2)
+    model = native_model()
+    optimizer = adam(model, 0.25)
+    for _ in range(3):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+    state = optimizer_state(model, optimizer)
+    dcp.save({"optim": state}, checkpoint_id=folder + "/in/optim")
+    torch.save(state, folder + "/in/optim.pt")
+    with open(folder + "/in/config.json", "w") as file:
+        json.dump(EXPERTS, file)
+
+
+def check_optimizer(folder):
+    """What went to HF's layout and came back is what AdamW had."""
+    expected = torch.load(folder + "/in/optim.pt", weights_only=True)
+    model = native_model()
+    optimizer = adam(model, 0.5)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    found = {"optim": optimizer_state(model, optimizer)}
+    dcp.load(found, checkpoint_id=folder + "/out/optim_native")
+    set_optimizer_state_dict(
+        model, optimizer, found["optim"],
+        options=StateDictOptions(flatten_optimizer_state_dict=True))
+    assert optimizer.param_groups[0]["lr"] == 0.25, optimizer.param_groups
+    found = optimizer_state(model, optimizer)
+    tensors = [{name: value for name, value in state.items()
+                if isinstance(value, torch.Tensor)}
+               for state in (found, expected)]
+    assert len(tensors[1]) == 20, list(tensors[1])
+    expect_same("AdamW's state, to HF and back", *tensors)
+    for name, value in expected.items():
+        if name not in tensors[1]:
+            assert found[name] == value, (name, found[name], value)
+    hf = FileSystemReader(folder + "/out/optim_hf").read_metadata()
+    name = "optim.state.model.layers.0.mlp.experts.3.up_proj.weight.exp_avg"
+    assert hf.state_dict_metadata[name].size == (6, 8), name
+
+
 def make(folder):
     given, expected = folder + "/given", folder + "/expected"
     os.makedirs(folder + "/in")
@@ -165,6 +245,7 @@ def make(folder):
     write(expected + "/views.bin", views)
     dcp.save(dict(tensors), checkpoint_id=given + "/one_rank")
     write(expected + "/one_rank", tensors)
+    save_optimizer(folder)
     in_ranks(4, save_ranks, folder)
     write(expected + "/ranks",
           {"model." + name: whole_of(name) for name in placements()})
@@ -223,6 +304,7 @@ def check(folder):
         dcp.load(state, checkpoint_id=source)
         expect_same(f"dcp.load, written for {ranks}", state, expected)
     in_ranks(3, load_ranks, folder)
+    check_optimizer(folder)
     for name in sorted(os.listdir(folder + "/expected")):
         expect_same("given " + name, read_folder(f"{out}/given_{name}"),
                     read(f"{folder}/expected/{name}"))

@@ -1,6 +1,7 @@
 #include "windlass/core/conversion_summary.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -22,10 +23,12 @@ class InputIndex {
  public:
   explicit InputIndex(const StateDict& in) {
     for (const NamedTensor& named : in) {
-      const std::optional<Extent> extent = named.tensor.source()->Verbatim();
-      if (!extent.has_value()) continue;
-      by_source_[extent->source.get()].push_back(
-          {extent->offset, extent->offset + extent->size, &named, false});
+      // One that is put together, of a rank's part each, has several places.
+      named.tensor.source()->VisitInputs([&](const Extent& extent) {
+        by_source_[extent.source.get()].push_back(
+            {extent.offset, extent.offset + extent.size, &named, false});
+        return true;
+      });
     }
     for (auto& [source, places] : by_source_) {
       std::sort(places.begin(), places.end(),
@@ -47,25 +50,27 @@ class InputIndex {
                                     return offset < place.begin;
                                   });
     if (place == places.begin()) return nullptr;
-    --place;
-    place->used = true;
-    return place->tensor;
+    Place* const found = PreferExact(extent, name, &places, place);
+    found->used = true;
+    return found->tensor;
   }
 
   std::vector<std::string> Unused(const StateDict& in) const {
-    std::vector<const NamedTensor*> unused;
+    absl::flat_hash_set<const NamedTensor*> unused;
     for (const auto& [source, places] : by_source_) {
       for (const Place& place : places) {
-        if (!place.used) unused.push_back(place.tensor);
+        if (!place.used) unused.insert(place.tensor);
       }
     }
     std::vector<std::string> names;
     if (unused.empty()) return names;
-    std::sort(unused.begin(), unused.end());
-    for (const NamedTensor& named : in) {
-      if (std::binary_search(unused.begin(), unused.end(), &named)) {
-        names.push_back(named.name);
+    for (const auto& [source, places] : by_source_) {
+      for (const Place& place : places) {
+        if (place.used) unused.erase(place.tensor);
       }
+    }
+    for (const NamedTensor& named : in) {
+      if (unused.contains(&named)) names.push_back(named.name);
     }
     return names;
   }
@@ -77,6 +82,24 @@ class InputIndex {
     const NamedTensor* tensor;
     bool used;
   };
+
+  // Several tensors may share bytes: one that has just these is meant, first
+  // one that keeps its name, then one that nobody has needed. `end` is behind
+  // the last place that begins at the extent or before it.
+  static Place* PreferExact(const Extent& extent, const std::string& name,
+                            std::vector<Place>* places,
+                            std::vector<Place>::iterator end) {
+    Place* const last = &*std::prev(end);
+    Place* exact = nullptr;
+    for (auto it = end; it != places->begin();) {
+      --it;
+      if (it->begin != extent.offset) break;
+      if (it->end != extent.offset + extent.size) continue;
+      if (it->tensor->name == name) return &*it;
+      if (exact == nullptr || exact->used) exact = &*it;
+    }
+    return exact != nullptr ? exact : last;
+  }
 
   // Several empty tensors may stand at one place: one that keeps its name is
   // meant first.

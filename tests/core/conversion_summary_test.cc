@@ -39,6 +39,54 @@ TEST(ConversionSummaryTest, CountsWhatBecameOfEachTensor) {
   EXPECT_EQ(summary.bytes_out, 64);
 }
 
+TEST(ConversionSummaryTest, TensorsThatShareBytesAreEachTheirOwn) {
+  const auto file = std::make_shared<MemorySource>(std::string(64, 'x'));
+  const auto at = [&file](int64_t begin, int64_t size) {
+    return Tensor::FromExtent(DType::kU8, {size}, Extent{file, begin, size})
+        .value();
+  };
+  StateDict in;
+  ASSERT_OK(in.Insert("whole", at(0, 16)));
+  ASSERT_OK(in.Insert("tied", at(0, 16)));
+  ASSERT_OK(in.Insert("rows", at(0, 8)));
+  ASSERT_OK(in.Insert("gone", at(16, 16)));
+  StateDict out;
+  ASSERT_OK(out.Insert("rows", at(0, 8)));
+  ASSERT_OK(out.Insert("tied", at(0, 16)));
+  ASSERT_OK(out.Insert("whole", at(0, 16)));
+  const ConversionSummary summary = Summarize(in, out);
+  EXPECT_EQ(summary.renamed, 0);
+  EXPECT_THAT(summary.dropped, ElementsAre("gone"));
+  StateDict renamed;
+  ASSERT_OK(renamed.Insert("a", at(0, 16)));
+  ASSERT_OK(renamed.Insert("b", at(0, 16)));
+  ASSERT_OK(renamed.Insert("rows", at(0, 8)));
+  EXPECT_EQ(Summarize(in, renamed).renamed, 2);
+  EXPECT_THAT(Summarize(in, renamed).dropped, ElementsAre("gone"));
+}
+
+TEST(ConversionSummaryTest, SeesWhatIsPutTogetherOfSeveralPlaces) {
+  const auto file = std::make_shared<MemorySource>(std::string(64, 'x'));
+  const auto in_two = [&file](int64_t first, int64_t second) {
+    std::vector<Tensor> parts;
+    for (const int64_t begin : {first, second}) {
+      parts.push_back(
+          Tensor::FromExtent(DType::kBF16, {4}, Extent{file, begin, 8})
+              .value());
+    }
+    return Concat(parts, 0).value();
+  };
+  StateDict in;
+  ASSERT_OK(in.Insert("kept", in_two(0, 16)));
+  ASSERT_OK(in.Insert("gone", in_two(8, 24)));
+  StateDict out;
+  ASSERT_OK(out.Insert("kept", Cast(*in.Find("kept"), DType::kF32).value()));
+  const ConversionSummary summary = Summarize(in, out);
+  EXPECT_THAT(summary.dropped, ElementsAre("gone"));
+  ASSERT_EQ(summary.casts.size(), 1u);
+  EXPECT_EQ(summary.casts[0].count, 1);
+}
+
 TEST(FindLossesTest, SaysWhatTheWayBackDoesNotGive) {
   const auto file = std::make_shared<MemorySource>(std::string(256, 'x'));
   int64_t offset = 0;

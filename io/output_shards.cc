@@ -135,6 +135,16 @@ absl::StatusOr<std::vector<OutputShard>> ShareOut(
   return GroupLike(tensors, like, options.by_name);
 }
 
+std::string NameOfOnlyFile(const Checkpoint& like, absl::string_view usual,
+                           absl::string_view ending) {
+  constexpr absl::string_view kPeft = "adapter_model";
+  const bool is_peft = absl::c_any_of(like.shards, [kPeft](const Shard& shard) {
+    return absl::string_view(shard.name).substr(0, shard.name.rfind('.')) ==
+           kPeft;
+  });
+  return absl::StrCat(is_peft ? kPeft : usual, ending);
+}
+
 std::vector<RowRange> CutRows(const Tensor& tensor, int ranks) {
   const int64_t rows = tensor.rank() == 0 ? 0 : tensor.shape()[0];
   if (rows == 0) return {RowRange()};

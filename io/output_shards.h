@@ -41,6 +41,11 @@ absl::StatusOr<std::vector<OutputShard>> ShareOut(const StateDict& tensors,
                                                   const Checkpoint& like,
                                                   const LayOutOptions& options);
 
+// What the one file of an output is called: `usual` and the format's ending.
+// The one that PEFT looks for ("adapter_model") keeps its name.
+std::string NameOfOnlyFile(const Checkpoint& like, absl::string_view usual,
+                           absl::string_view ending);
+
 // Rows [begin, end) of a tensor's dimension 0.
 struct RowRange {
   int64_t begin = 0;

@@ -261,7 +261,7 @@ absl::StatusOr<std::vector<Bin>> MakeBins(const StateDict& tensors,
     } else if (shard != nullptr) {
       bin.name = shard->name;
     } else if (shards.size() == 1) {
-      bin.name = std::string(kSingleName);
+      bin.name = NameOfOnlyFile(like, "model", kSuffix);
     } else {
       bin.name = absl::StrFormat("model-%05d-of-%05d.safetensors", i + 1,
                                  shards.size());

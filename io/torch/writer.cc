@@ -184,7 +184,7 @@ absl::StatusOr<std::vector<OutputShard>> NameShards(
                             ShareOut(tensors, like, options));
   for (size_t i = 0; i < shards.size(); ++i) {
     shards[i].name = shards.size() == 1
-                         ? "pytorch_model.bin"
+                         ? NameOfOnlyFile(like, "pytorch_model", ".bin")
                          : absl::StrFormat("pytorch_model-%05d-of-%05d.bin",
                                            i + 1, shards.size());
   }

@@ -303,6 +303,40 @@ TEST_F(PeftTest, EachFormBecomesTheOthers) {
   EXPECT_EQ(Difference(Sorted(after.tensors), Sorted(before.tensors)), "");
 }
 
+TEST_F(PeftTest, OneHfFormBecomesTheOther) {
+  request_.to = Layout::kHf;
+  request_.adapter_options = R"({"peft_layout": "0.19"})";
+  request_.output = folder_ + "/wrapped";
+  ASSERT_OK(Convert(request_));
+  EXPECT_EQ(ReadConfig(request_.output)["target_modules"], Json({"q_proj"}));
+  EXPECT_EQ(ReadConfig(request_.output)["target_parameters"],
+            Json({"mlp.experts.gate_up_proj", "mlp.experts.down_proj"}));
+  request_.input = request_.output;
+  request_.adapter_options = "{}";
+  request_.v4_compatible = true;
+  request_.output = folder_ + "/v4";
+  ASSERT_OK(Convert(request_));
+  EXPECT_FALSE(ReadConfig(request_.output).contains("target_parameters"));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint before,
+                       OpenCheckpoint(folder_ + "/peft"));
+  ASSERT_OK_AND_ASSIGN(const Checkpoint after, OpenCheckpoint(request_.output));
+  EXPECT_EQ(Difference(Sorted(after.tensors), Sorted(before.tensors)), "");
+}
+
+TEST_F(PeftTest, TheFileKeepsTheNameThatPeftLooksFor) {
+  request_.to = Layout::kSame;
+  request_.save.format = "torch";
+  ASSERT_OK(Convert(request_));
+  EXPECT_TRUE(std::filesystem::exists(request_.output + "/adapter_model.bin"));
+  request_.input = request_.output;
+  request_.to = Layout::kNative;
+  request_.save.format = "safetensors";
+  request_.output = folder_ + "/again";
+  ASSERT_OK(Convert(request_));
+  EXPECT_TRUE(
+      std::filesystem::exists(request_.output + "/adapter_model.safetensors"));
+}
+
 TEST_F(PeftTest, ARankThatIsNotTheTensorsIsRefused) {
   WriteConfig(3, folder_ + "/base");
   EXPECT_THAT(

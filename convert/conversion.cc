@@ -6,23 +6,21 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "windlass/convert/base_checkpoint.h"
+#include "windlass/convert/choose_adapter.h"
 #include "windlass/convert/config_dtype.h"
 #include "windlass/convert/optimizer_state.h"
 #include "windlass/convert/output_dtypes.h"
 #include "windlass/convert/peft_config.h"
-#include "windlass/convert/rules_file.h"
 #include "windlass/convert/same_layout.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json.h"
 #include "windlass/core/json_fields.h"
 #include "windlass/core/layout_evidence.h"
-#include "windlass/core/layout_table.h"
 #include "windlass/core/model_config.h"
 #include "windlass/core/quantised_names.h"
 #include "windlass/core/regex.h"
@@ -42,192 +40,12 @@
 namespace windlass {
 namespace {
 
-constexpr char kBadRequest[] = "windlass/bad_request";
-
-absl::Status BadRequest(absl::Status status) {
-  if (!status.ok()) status.SetPayload(kBadRequest, absl::Cord());
-  return status;
-}
-
-// The text, with another dtype where that is wanted.
-absl::StatusOr<ModelConfig> ParseConfig(const std::string& text,
-                                        std::string origin,
-                                        std::optional<DType> dtype) {
-  absl::StatusOr<ModelConfig> config = ModelConfig::Parse(text, origin);
-  if (!config.ok() || !dtype.has_value()) return config;
-  return ModelConfig::Parse(WithConfigDType(text, *dtype), std::move(origin));
-}
-
-// Whether it is found without a config.json.
-bool IsAdapterGiven(const ConversionRequest& request) {
-  return request.adapter != "auto" || !request.rules.empty();
-}
-
-// The first of these files that is there.
-absl::StatusOr<std::optional<Location>> FirstOf(
-    Storage* storage, const std::vector<std::string>& paths) {
-  for (const std::string& path : paths) {
-    WINDLASS_ASSIGN_OR_RETURN(const Storage::Kind kind, storage->GetKind(path));
-    if (kind != Storage::Kind::kMissing) return Location{storage, path};
-  }
-  return std::nullopt;
-}
-
-// That of the model which adapter_config.json names, where that is a folder.
-absl::StatusOr<std::optional<Location>> FindBaseConfig(
-    const ConversionRequest& request, const Location& folder) {
-  WINDLASS_ASSIGN_OR_RETURN(
-      const std::optional<Location> peft,
-      FirstOf(folder.storage, {JoinPath(folder.path, kPeftConfigName)}));
-  if (!peft.has_value()) return std::nullopt;
-  WINDLASS_ASSIGN_OR_RETURN(const std::string text, ReadConfigText(*peft));
-  const std::string name = PeftBaseModel(text);
-  if (name.empty()) return std::nullopt;
-  const absl::StatusOr<CheckpointPlace> base = FindCheckpoint(name);
-  if (base.ok() && !base->is_file) {
-    auto found = FirstOf(base->folder.storage, ConfigPaths(base->folder));
-    if (!found.ok() || found->has_value()) return found;
-  }
-  if (IsAdapterGiven(request)) return std::nullopt;
-  return absl::NotFoundError(
-      absl::StrCat(peft->path, ": field \"base_model_name_or_path\": found \"",
-                   name, "\", expected a folder with a ", kConfigName,
-                   "; give a config, or an adapter by its name"));
-}
-
-// The request's, or that beside the tensors, or beside those of `like`, or the
-// base model's.
-absl::StatusOr<std::optional<Location>> FindConfig(
-    const ConversionRequest& request, const Location& folder,
-    const Checkpoint* like) {
-  if (!request.config.empty()) return ResolveLocation(request.config);
-  WINDLASS_ASSIGN_OR_RETURN(std::optional<Location> found,
-                            FirstOf(folder.storage, ConfigPaths(folder)));
-  if (found.has_value()) return found;
-  if (like != nullptr && absl::c_linear_search(like->side_files, kConfigName)) {
-    return Location{like->folder.storage, SideFilePath(*like, kConfigName)};
-  }
-  return FindBaseConfig(request, folder);
-}
-
-// Without any, an adapter that was named may do with an empty one. It says
-// `dtype`, if that is given: what the adapter casts is not to be rounded twice.
-absl::StatusOr<ModelConfig> LoadConfig(const ConversionRequest& request,
-                                       const Location& folder,
-                                       const Checkpoint* like,
-                                       std::optional<DType> dtype) {
-  WINDLASS_ASSIGN_OR_RETURN(const std::optional<Location> location,
-                            FindConfig(request, folder, like));
-  if (location.has_value()) {
-    WINDLASS_ASSIGN_OR_RETURN(const std::string text,
-                              ReadConfigText(*location));
-    return ParseConfig(text, location->path, dtype);
-  }
-  if (IsAdapterGiven(request)) {
-    return dtype.has_value() ? ParseConfig("{}", "no config", dtype)
-                             : ModelConfig();
-  }
-  return absl::NotFoundError(absl::StrCat(
-      JoinPath(folder.path, kConfigName),
-      ": no such file; give another config, or an adapter by its name"));
-}
-
 // Options that ask for values where codes would be written.
 constexpr absl::string_view kUnpacking[] = {"export_fp8", "quantize_experts"};
 
 // Options that say what a model is like, and not how it shall be written.
 constexpr absl::string_view kDescribing[] = {"moe_intermediate_size",
                                              "num_experts", "shared_lora_a"};
-
-// An option that says how a model is written, and otherwise how it is read.
-constexpr char kPeftLayout[] = "peft_layout";
-
-// An adapter, chosen and built, and what is asked of it.
-struct Chosen {
-  const AdapterInfo* info = nullptr;
-  std::shared_ptr<const AdapterInfo> own_info;  // of a file of rules
-  std::unique_ptr<StateDictAdapter> adapter;
-  std::unique_ptr<StateDictAdapter> reader;  // see Conversion
-  ToHfOptions options;
-  // config.json announces experts, of which the adapter has no row.
-  bool no_experts = false;
-};
-
-absl::StatusOr<Chosen> ChooseAdapter(const ConversionRequest& request,
-                                     const Location& folder,
-                                     const Checkpoint* like,
-                                     std::optional<DType> dtype) {
-  Chosen chosen;
-  if (!request.rules.empty()) {
-    if (request.output.empty()) {
-      return BadRequest(absl::InvalidArgumentError(
-          "found rules, expected a registered adapter in place: it is known "
-          "by its name who has begun"));
-    }
-    WINDLASS_ASSIGN_OR_RETURN(AdapterInfo info, ReadRulesFile(request.rules));
-    chosen.own_info = std::make_shared<const AdapterInfo>(std::move(info));
-    chosen.info = chosen.own_info.get();
-  } else if (request.adapter != "auto") {
-    const auto found = AdapterRegistry::FindByName(request.adapter);
-    if (!found.ok()) return BadRequest(found.status());
-    chosen.info = *found;
-  }
-  const auto options =
-      JsonFields::Parse(request.adapter_options, "adapter_options");
-  if (!options.ok()) return BadRequest(options.status());
-  const auto exclude = NameFilter::Create(request.exclude_key_regex);
-  if (!exclude.ok()) return BadRequest(exclude.status());
-  chosen.options = {*exclude, request.v4_compatible, request.device_mesh,
-                    request.optimizer};
-
-  WINDLASS_ASSIGN_OR_RETURN(const ModelConfig config,
-                            LoadConfig(request, folder, like, dtype));
-  if (chosen.info == nullptr) {
-    WINDLASS_ASSIGN_OR_RETURN(chosen.info,
-                              AdapterRegistry::FindByConfig(config));
-  }
-  WINDLASS_RETURN_IF_ERROR(
-      BadRequest(AdapterRegistry::CheckOptions(*chosen.info, *options)));
-  const DeviceMesh& mesh = request.device_mesh;
-  if (mesh.ep_size > 1 && !chosen.info->expert_parallel) {
-    return BadRequest(absl::InvalidArgumentError(
-        absl::StrCat("adapter \"", chosen.info->name,
-                     "\" has no experts to share among ", mesh.ep_size)));
-  }
-  WINDLASS_ASSIGN_OR_RETURN(
-      chosen.adapter, AdapterRegistry::Create(*chosen.info, config, *options));
-  if (request.to == Layout::kHf && options->Has(kPeftLayout)) {
-    WINDLASS_ASSIGN_OR_RETURN(
-        const JsonFields others,
-        JsonFields::Parse(WithoutMembers(request.adapter_options, kPeftLayout),
-                          "adapter_options"));
-    WINDLASS_ASSIGN_OR_RETURN(
-        chosen.reader, AdapterRegistry::Create(*chosen.info, config, others));
-  }
-  if (request.optimizer && chosen.adapter->stages() == nullptr) {
-    return BadRequest(absl::UnimplementedError(absl::StrCat(
-        "adapter \"", chosen.info->name,
-        "\" is no table of names, expected one for an optimizer's state")));
-  }
-  // One without any stage takes every model as it is.
-  const auto* stages = chosen.adapter->stages();
-  chosen.no_experts = stages != nullptr && !stages->empty() &&
-                      !KnowExperts(*stages) && config.AnnouncesExperts();
-  return chosen;
-}
-
-// A dense model's adapter would pass experts on as they are.
-absl::Status CheckNoExperts(const StateDict& tensors, const AdapterInfo& info) {
-  const auto expert = absl::c_find_if(tensors, [](const NamedTensor& named) {
-    return absl::StrContains(named.name, ".experts.");
-  });
-  if (expert == tensors.end()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("tensor \"", expert->name,
-                   "\": found an expert, as config.json says, "
-                   "expected none: the adapter \"",
-                   info.name, "\" is of dense models"));
-}
 
 // What identifies the conversion that a journal is of.
 std::string Tag(const ConversionRequest& request, const AdapterInfo& info) {
@@ -293,60 +111,6 @@ absl::Status CheckNoMoments(const StateDict& tensors) {
                    "(or to be told that it is one)"));
 }
 
-// What a request of an optimizer's state cannot ask for as well.
-absl::Status CheckOptimizer(const ConversionRequest& request) {
-  const char* what = nullptr;
-  if (request.output.empty()) what = "no output";
-  if (request.dtype.has_value()) what = "a dtype";
-  if (!request.like.empty()) what = "a checkpoint to be like";
-  if (!request.fill_from.empty()) what = "a checkpoint to fill from";
-  if (what == nullptr) return absl::OkStatus();
-  return BadRequest(absl::InvalidArgumentError(absl::StrCat(
-      "found ", what, ", expected ", request.output.empty() ? "one" : "none",
-      " for an optimizer's state")));
-}
-
-// What a request that keeps the layout cannot ask for as well.
-absl::Status CheckSame(const ConversionRequest& request) {
-  const ConversionRequest plain;
-  const char* what = nullptr;
-  if (request.adapter != plain.adapter) what = "an adapter";
-  if (request.adapter_options != plain.adapter_options) what = "its options";
-  if (!request.rules.empty()) what = "rules";
-  if (!request.config.empty()) what = "a config";
-  if (request.exclude_key_regex != plain.exclude_key_regex) {
-    what = "names to exclude";
-  }
-  if (request.v4_compatible) what = "v4_compatible";
-  if (request.device_mesh.ep_size > 1) what = "a share of the experts";
-  if (request.output.empty()) what = "no output";
-  if (what == nullptr) return absl::OkStatus();
-  return BadRequest(absl::InvalidArgumentError(absl::StrCat(
-      "found ", what, ", expected none where the layout stays the same")));
-}
-
-// What only an output of its own can have, and what belongs together.
-absl::Status CheckBases(const ConversionRequest& request) {
-  if (request.allow_differences && request.like.empty()) {
-    return BadRequest(absl::InvalidArgumentError(
-        "found differences to be allowed, expected a checkpoint to differ "
-        "from"));
-  }
-  const char* what = nullptr;
-  if (request.dtype.has_value()) what = "a dtype";
-  if (!request.like.empty()) what = "a checkpoint to be like";
-  if (!request.fill_from.empty()) what = "a checkpoint to fill from";
-  if (what == nullptr || !request.output.empty()) return absl::OkStatus();
-  return BadRequest(absl::InvalidArgumentError(
-      absl::StrCat("found ", what, ", expected none in place")));
-}
-
-// The formats exist, whatever else becomes of the request.
-absl::Status CheckFormats(const ConversionRequest& request) {
-  WINDLASS_RETURN_IF_ERROR(BadRequest(CheckFormatName(request.open.format)));
-  return BadRequest(FindFormat(request.save.format).status());
-}
-
 std::vector<ReportedFile> ListFiles(const TransferPlan& plan) {
   std::vector<ReportedFile> files;
   for (const PlannedFile& file : plan.files) {
@@ -367,130 +131,121 @@ void ReleaseFreeMemory() {
 
 }  // namespace
 
-absl::string_view LayoutName(Layout layout) {
-  switch (layout) {
-    case Layout::kNative:
-      return "native";
-    case Layout::kHf:
-      return "hf";
-    case Layout::kSame:
-      break;
-  }
-  return "same";
-}
-
-bool IsBadRequest(const absl::Status& status) {
-  return status.GetPayload(kBadRequest).has_value();
-}
-
 absl::StatusOr<Conversion> Conversion::Plan(const ConversionRequest& request,
                                             const TransferOptions& options,
                                             bool dry_run) {
   return WithoutExceptions([&]() -> absl::StatusOr<Conversion> {
-    const bool in_place = request.output.empty();
-    OpenOptions open = request.open;
-    if (request.optimizer) {
-      WINDLASS_RETURN_IF_ERROR(CheckOptimizer(request));
-      open.part = TrainingPart::kOptimizer;
-    }
     Conversion conversion;
-    WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place,
-                              FindCheckpoint(request.input, open.part));
-    const Location& folder = place.folder;
-    WINDLASS_RETURN_IF_ERROR(CheckFormats(request));
-    WINDLASS_RETURN_IF_ERROR(CheckBases(request));
-    WINDLASS_RETURN_IF_ERROR(conversion.OpenBases(request, dry_run));
-    const Checkpoint* const like =
-        conversion.like_.has_value() ? &*conversion.like_ : nullptr;
-    Chosen chosen;
-    if (request.to == Layout::kSame) {
-      WINDLASS_RETURN_IF_ERROR(CheckSame(request));
-    } else {
-      WINDLASS_ASSIGN_OR_RETURN(
-          chosen, ChooseAdapter(request, folder, like, conversion.dtype_));
-      conversion.report_.adapter = chosen.info->name;
-      conversion.tag_ = Tag(request, *chosen.info);
-    }
-    ConversionReport& report = conversion.report_;
-    conversion.to_ = request.to;
-    conversion.optimizer_ = request.optimizer;
-    if (place.is_found) report.input = folder.path;
-    conversion.adapter_ = std::move(chosen.adapter);
-    conversion.reader_ = std::move(chosen.reader);
-    report.input_layout = report.output_layout =
-        std::string(LayoutName(request.to));
-    conversion.hf_options_ = chosen.options;
-    if (!dry_run) {
-      WINDLASS_ASSIGN_OR_RETURN(conversion.lock_, LockInput(folder, in_place));
-    }
-    if (in_place && !dry_run) {
-      WINDLASS_RETURN_IF_ERROR(
-          FinishInPlace(folder, conversion.tag_, options.sync).status());
-    }
-    WINDLASS_ASSIGN_OR_RETURN(conversion.input_,
-                              OpenCheckpoint(request.input, open));
-    ReleaseFreeMemory();
-    const Checkpoint& input = conversion.input_;
-    report.input_format = std::string(input.format->name());
-    report.output_format = in_place ? report.input_format : request.save.format;
-    report.left_out = input.left_out;
-    report.left_behind = input.left_behind;
-    if (in_place) {
-      WINDLASS_ASSIGN_OR_RETURN(report.already_converted,
-                                IsConvertedInPlace(input, conversion.tag_));
-      if (report.already_converted) return conversion;
-    }
-    if (request.to != Layout::kSame && !request.optimizer) {
-      WINDLASS_RETURN_IF_ERROR(
-          Annotate(CheckNoMoments(input.tensors), input.folder.path));
-    }
-    if (chosen.no_experts) {
-      WINDLASS_RETURN_IF_ERROR(Annotate(
-          CheckNoExperts(input.tensors, *chosen.info), input.folder.path));
-    }
-    WINDLASS_RETURN_IF_ERROR(
-        Annotate(conversion.MakeOutput(request), input.folder.path));
+    WINDLASS_RETURN_IF_ERROR(CheckRequest(request));
+    WINDLASS_RETURN_IF_ERROR(conversion.Open(request, options, dry_run));
+    const ConversionReport& report = conversion.report_;
+    if (report.already_converted) return conversion;
+    WINDLASS_RETURN_IF_ERROR(Annotate(conversion.MakeOutput(request),
+                                      conversion.input_.folder.path));
     WINDLASS_RETURN_IF_ERROR(conversion.FinishOutput(request));
     if (request.check) WINDLASS_RETURN_IF_ERROR(conversion.Check());
-    report.already_converted = in_place && conversion.ChangesNothing();
-    if (report.already_converted) return conversion;
-    if (in_place) {
-      SaveOptions edits;
-      WINDLASS_RETURN_IF_ERROR(conversion.EditPeftConfig(&edits));
-      if (!edits.edited.empty()) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            input.folder.path, ": ", report.edited.back(),
-            ", expected only names of tensors to change in place"));
+    if (request.output.empty()) {
+      WINDLASS_RETURN_IF_ERROR(conversion.PlanRename());
+    } else {
+      WINDLASS_RETURN_IF_ERROR(conversion.PlanWrite(request));
+      if (dry_run) {
+        WINDLASS_RETURN_IF_ERROR(CheckSave(*conversion.save_, options));
       }
-      WINDLASS_ASSIGN_OR_RETURN(conversion.in_place_,
-                                PlanInPlace(conversion.output(), input));
-      return conversion;
-    }
-    SaveOptions save = request.save;
-    save.like = like;
-    if (conversion.fill_from_.has_value()) {
-      save.others.push_back(&*conversion.fill_from_);
-    }
-    WINDLASS_RETURN_IF_ERROR(conversion.EditConfig(&save));
-    WINDLASS_RETURN_IF_ERROR(conversion.EditPeftConfig(&save));
-    conversion.AddObjects(&save);
-    WINDLASS_ASSIGN_OR_RETURN(
-        conversion.save_,
-        PlanSave(conversion.output(), input, request.output, save));
-    if (conversion.save_->is_file) {
-      report.edited.clear();
-      report.left_behind.insert(report.left_behind.end(),
-                                input.side_files.begin(),
-                                input.side_files.end());
-    }
-    report.copied = FindCopied(input.tensors, conversion.save_->transfer);
-    report.files = ListFiles(conversion.save_->transfer);
-    report.bytes = conversion.save_->transfer.bytes();
-    if (dry_run) {
-      WINDLASS_RETURN_IF_ERROR(CheckSave(*conversion.save_, options));
     }
     return conversion;
   });
+}
+
+// Chooses the adapter, takes hold of INPUT and reads its headers.
+absl::Status Conversion::Open(const ConversionRequest& request,
+                              const TransferOptions& options, bool dry_run) {
+  OpenOptions open = request.open;
+  if (request.optimizer) open.part = TrainingPart::kOptimizer;
+  WINDLASS_ASSIGN_OR_RETURN(const CheckpointPlace place,
+                            FindCheckpoint(request.input, open.part));
+  if (place.is_found) report_.input = place.folder.path;
+  WINDLASS_RETURN_IF_ERROR(OpenBases(request, dry_run));
+  to_ = request.to;
+  optimizer_ = request.optimizer;
+  report_.input_layout = report_.output_layout = std::string(LayoutName(to_));
+  ChosenAdapter chosen;
+  if (to_ != Layout::kSame) {
+    WINDLASS_ASSIGN_OR_RETURN(
+        chosen, ChooseAdapter(request, place.folder,
+                              like_.has_value() ? &*like_ : nullptr, dtype_));
+    report_.adapter = chosen.info->name;
+    tag_ = Tag(request, *chosen.info);
+  }
+  adapter_ = std::move(chosen.adapter);
+  reader_ = std::move(chosen.reader);
+  hf_options_ = chosen.options;
+  WINDLASS_RETURN_IF_ERROR(
+      OpenInput(request, open, place.folder, options.sync, dry_run));
+  if (to_ != Layout::kSame && !optimizer_ && !report_.already_converted) {
+    WINDLASS_RETURN_IF_ERROR(
+        Annotate(CheckNoMoments(input_.tensors), input_.folder.path));
+  }
+  if (!chosen.no_experts || report_.already_converted) return absl::OkStatus();
+  return Annotate(CheckNoExperts(input_.tensors, *chosen.info),
+                  input_.folder.path);
+}
+
+absl::Status Conversion::OpenInput(const ConversionRequest& request,
+                                   const OpenOptions& open,
+                                   const Location& folder, bool sync,
+                                   bool dry_run) {
+  const bool in_place = request.output.empty();
+  if (!dry_run) {
+    WINDLASS_ASSIGN_OR_RETURN(lock_, LockInput(folder, in_place));
+  }
+  if (in_place && !dry_run) {
+    WINDLASS_RETURN_IF_ERROR(FinishInPlace(folder, tag_, sync).status());
+  }
+  WINDLASS_ASSIGN_OR_RETURN(input_, OpenCheckpoint(request.input, open));
+  ReleaseFreeMemory();
+  report_.input_format = std::string(input_.format->name());
+  report_.output_format = in_place ? report_.input_format : request.save.format;
+  report_.left_out = input_.left_out;
+  report_.left_behind = input_.left_behind;
+  if (!in_place) return absl::OkStatus();
+  WINDLASS_ASSIGN_OR_RETURN(report_.already_converted,
+                            IsConvertedInPlace(input_, tag_));
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::PlanRename() {
+  report_.already_converted = ChangesNothing();
+  if (report_.already_converted) return absl::OkStatus();
+  SaveOptions edits;
+  WINDLASS_RETURN_IF_ERROR(EditPeftConfig(&edits));
+  if (!edits.edited.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(input_.folder.path, ": ", report_.edited.back(),
+                     ", expected only names of tensors to change in place"));
+  }
+  WINDLASS_ASSIGN_OR_RETURN(in_place_, PlanInPlace(output(), input_));
+  return absl::OkStatus();
+}
+
+absl::Status Conversion::PlanWrite(const ConversionRequest& request) {
+  SaveOptions save = request.save;
+  save.like = like_.has_value() ? &*like_ : nullptr;
+  if (fill_from_.has_value()) save.others.push_back(&*fill_from_);
+  WINDLASS_RETURN_IF_ERROR(EditConfig(&save));
+  WINDLASS_RETURN_IF_ERROR(EditPeftConfig(&save));
+  AddObjects(&save);
+  WINDLASS_ASSIGN_OR_RETURN(save_,
+                            PlanSave(output(), input_, request.output, save));
+  if (save_->is_file) {
+    report_.edited.clear();
+    report_.left_behind.insert(report_.left_behind.end(),
+                               input_.side_files.begin(),
+                               input_.side_files.end());
+  }
+  report_.copied = FindCopied(input_.tensors, save_->transfer);
+  report_.files = ListFiles(save_->transfer);
+  report_.bytes = save_->transfer.bytes();
+  return absl::OkStatus();
 }
 
 absl::Status Conversion::OpenBases(const ConversionRequest& request,

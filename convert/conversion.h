@@ -21,7 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "windlass/convert/wrapper_names.h"
+#include "windlass/convert/request.h"
 #include "windlass/core/conversion_summary.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/state_dict.h"
@@ -33,61 +33,6 @@
 #include "windlass/io/transfer/transfer.h"
 
 namespace windlass {
-
-// kSame is that of the input, whichever it is.
-enum class Layout { kNative, kHf, kSame };
-
-// "native", "hf", "same".
-absl::string_view LayoutName(Layout layout);
-
-struct ConversionRequest {
-  // A folder, a file in one, or a folder of Hugging Face's cache; paths or
-  // URIs.
-  std::string input;
-  // The folder to write. Empty converts in place: only the headers of INPUT's
-  // files are rewritten, so only names may change.
-  std::string output;
-  // Whichever layout INPUT is in; in one that it is in already, nothing changes
-  // but what options ask for. kSame changes the format alone: it takes no
-  // adapter and no config.json, and no name changes but for prefixes that are
-  // asked to go.
-  Layout to = Layout::kNative;
-  // A registered adapter's name; "auto" goes by config.json.
-  std::string adapter = "auto";
-  std::string adapter_options = "{}";  // JSON: option names and values
-  // A file of rules, a path or URI, instead of a registered adapter.
-  std::string rules;
-  // config.json, where INPUT has none or another is meant.
-  std::string config;
-  OpenOptions open;
-  // INPUT holds what an optimizer keeps of a model's parameters
-  // (optimizer_state.h): it follows them.
-  bool optimizer = false;
-  // The reference's exclude_key_regex: HF names to drop, matched at their
-  // start.
-  std::string exclude_key_regex = kExtraStates;
-  // Wrappers' names that INPUT's tensors have and the model does not.
-  WrapperNames wrapper_names;
-  // Whether a conversion whose inverse does not give INPUT back is refused.
-  bool check = false;
-  // How expert LoRA is written (ToHfOptions).
-  bool v4_compatible = false;
-  // Which share of the experts the native side holds.
-  DeviceMesh device_mesh;
-  // What floats of the output are cast to, and config.json's word on it; but
-  // for those that the adapter forces. Refused where a float may be a scale.
-  std::optional<DType> dtype;
-  // A checkpoint in the layout that is written: where it has a tensor, that
-  // goes into the same shard, at the same place, in the same dtype (unless
-  // `dtype` is set); side files that INPUT lacks come from it. Empty for none.
-  std::string like;
-  // Names and shapes may be others than in `like`.
-  bool allow_differences = false;
-  // A checkpoint in the layout that is written: tensors that it has and the
-  // output lacks come from it, as they are. Empty for none.
-  std::string fill_from;
-  SaveOptions save;
-};
 
 // An output file.
 struct ReportedFile {
@@ -136,11 +81,6 @@ struct ConversionReport {
   bool already_converted = false;
 };
 
-// What is wrong with the request itself: an unknown adapter or format, an
-// option that the adapter does not take, a rank out of range. Everything else
-// that fails says what is wrong with the world.
-bool IsBadRequest(const absl::Status& status);
-
 // A conversion that is planned. INPUT is held shared (where it can be written
 // to) until this is destroyed, so that nobody rewrites it in place meanwhile;
 // exclusively, if it is this conversion that does.
@@ -174,6 +114,13 @@ class Conversion {
   absl::Status Write(const TransferOptions& options) const;
   // Of the output, that which the inverse does not give back.
   absl::StatusOr<std::vector<Loss>> Losses();
+  absl::Status Open(const ConversionRequest& request,
+                    const TransferOptions& options, bool dry_run);
+  absl::Status OpenInput(const ConversionRequest& request,
+                         const OpenOptions& open, const Location& folder,
+                         bool sync, bool dry_run);
+  absl::Status PlanRename();
+  absl::Status PlanWrite(const ConversionRequest& request);
   absl::Status OpenBases(const ConversionRequest& request, bool dry_run);
   absl::Status MakeOutput(const ConversionRequest& request);
   absl::Status MakeOptimizer(const ConversionRequest& request);

@@ -75,11 +75,17 @@ FileIdentity IdentityOf(const struct stat& info) {
                       static_cast<uint64_t>(info.st_ino)};
 }
 
+// Linux caches what is written at once in pages as large, and where memory is
+// in pieces, or a virtual machine has to get it first, those of megabytes cost
+// more than twice as much as these.
+constexpr size_t kMostAtOnce = 256 << 10;
+
 absl::Status PWriteAll(int fd, const std::string& path, int64_t offset,
                        absl::Span<const char> data) {
   while (!data.empty()) {
+    const size_t most = std::min(data.size(), kMostAtOnce);
     const ssize_t put =
-        Retry([&] { return ::pwrite(fd, data.data(), data.size(), offset); });
+        Retry([&] { return ::pwrite(fd, data.data(), most, offset); });
     if (put < 0) return Errno(errno, path, "writing");
     offset += put;
     data.remove_prefix(put);

@@ -25,7 +25,7 @@ namespace {
 // Verbatim bytes are handed out in items of this size, and copied through a
 // buffer that fits a core's cache.
 constexpr int64_t kItemBytes = 8 << 20;
-constexpr int64_t kBufferBytes = 512 << 10;
+constexpr int64_t kBufferBytes = 256 << 10;
 
 // Bytes of an output file that come from one place: a range of a source, or a
 // computed tensor.

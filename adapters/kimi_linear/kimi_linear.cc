@@ -11,7 +11,6 @@
 #include <memory>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -57,14 +56,6 @@ NameRules HolderRules(const char* held) {
   return rules;
 }
 
-std::vector<AdapterOption> Options() {
-  std::vector<AdapterOption> options;
-  for (AdapterOption& option : MoeAdapterOptions()) {
-    if (option.name != "uses_model_prefix") options.push_back(option);
-  }
-  return options;
-}
-
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> CreateLinear(
     const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(const MoeOptions moe,
@@ -92,7 +83,7 @@ const AdapterRegistrar kimi_linear({
     /*summary=*/"Kimi-Linear",
     /*architectures=*/{"KimiLinear48BForCausalLM"},
     /*model_types=*/{"kimi_linear_48b_a3b"},
-    /*options=*/Options(),
+    /*options=*/NestedMoeAdapterOptions(),
     &CreateLinear,
     /*expert_parallel=*/true,
     /*supports=*/nullptr,
@@ -167,7 +158,7 @@ const AdapterRegistrar kimi_k3({
     /*architectures=*/
     {"KimiK3ForConditionalGeneration", "KimiK3ForCausalLM"},
     /*model_types=*/{"kimi_k3", "kimi_linear"},
-    /*options=*/Options(),
+    /*options=*/NestedMoeAdapterOptions(),
     &CreateK3,
     /*expert_parallel=*/true,
     /*supports=*/nullptr,

@@ -30,10 +30,7 @@ absl::StatusOr<bool> ReadLmHeadOption(const JsonFields& options) {
 }
 
 std::vector<AdapterOption> KimiOptions(std::vector<AdapterOption> others) {
-  std::vector<AdapterOption> options;
-  for (AdapterOption& option : MoeAdapterOptions()) {
-    if (option.name != "uses_model_prefix") options.push_back(option);
-  }
+  std::vector<AdapterOption> options = NestedMoeAdapterOptions();
   options.insert(options.end(), others.begin(), others.end());
   return options;
 }

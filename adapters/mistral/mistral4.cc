@@ -18,6 +18,7 @@
 #include "windlass/adapters/common/expert_tables.h"
 #include "windlass/adapters/common/model_prefix.h"
 #include "windlass/adapters/common/moe_options.h"
+#include "windlass/adapters/common/text_only.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/json_fields.h"
@@ -93,22 +94,13 @@ LayoutTable VisionNames() {
   return table;
 }
 
-absl::StatusOr<bool> ReadTextOnly(const ModelConfig& config,
-                                  const JsonFields& options) {
-  WINDLASS_ASSIGN_OR_RETURN(const auto architectures, config.Architectures());
-  WINDLASS_ASSIGN_OR_RETURN(const auto model_type, config.ModelType());
-  return options.GetBoolOr("text_only",
-                           architectures.empty()
-                               ? model_type == kTextModelType
-                               : architectures.front() == kTextArchitecture);
-}
-
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(MoeOptions moe, ReadMoeOptions(config, options));
   if (!options.Has("expert_layout")) moe.expert_layout = "fused";
-  WINDLASS_ASSIGN_OR_RETURN(const bool text_only,
-                            ReadTextOnly(config, options));
+  WINDLASS_ASSIGN_OR_RETURN(
+      const bool text_only,
+      ReadTextOnlyOption(config, options, kTextArchitecture, kTextModelType));
   const LayoutTable files = FileTable(moe);
   // What was no FP8 keeps its dtype.
   moe.dtype = std::nullopt;
@@ -137,9 +129,7 @@ absl::StatusOr<bool> IsMistral4(const ModelConfig& config) {
 
 std::vector<AdapterOption> Options() {
   std::vector<AdapterOption> options = NestedMoeAdapterOptions("fused");
-  options.push_back({"text_only", "by the architecture",
-                     "the native model has no vision: the language model's "
-                     "names are read without that prefix"});
+  options.push_back(TextOnlyOption());
   return options;
 }
 

@@ -16,6 +16,7 @@
 #include "windlass/adapters/common/gated_delta_net.h"
 #include "windlass/adapters/common/model_prefix.h"
 #include "windlass/adapters/common/moe_options.h"
+#include "windlass/adapters/common/text_only.h"
 #include "windlass/adapters/qwen3_5_moe/mtp_layout.h"
 #include "windlass/core/adapter_registry.h"
 #include "windlass/core/json_fields.h"
@@ -41,24 +42,15 @@ LayoutTable FileNames(bool text_only) {
   return table;
 }
 
-absl::StatusOr<bool> ReadTextOnly(const ModelConfig& config,
-                                  const JsonFields& options) {
-  WINDLASS_ASSIGN_OR_RETURN(const auto architectures, config.Architectures());
-  WINDLASS_ASSIGN_OR_RETURN(const auto model_type, config.ModelType());
-  return options.GetBoolOr("text_only",
-                           architectures.empty()
-                               ? model_type == kTextModelType
-                               : architectures.front() == kTextArchitecture);
-}
-
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create(
     const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(MoeOptions moe, ReadMoeOptions(config, options));
   if (!options.Has("expert_layout")) moe.expert_layout = "fused";
   moe.ep_shard = true;
   WINDLASS_ASSIGN_OR_RETURN(const bool route, ReadRouteOption(options));
-  WINDLASS_ASSIGN_OR_RETURN(const bool text_only,
-                            ReadTextOnly(config, options));
+  WINDLASS_ASSIGN_OR_RETURN(
+      const bool text_only,
+      ReadTextOnlyOption(config, options, kTextArchitecture, kTextModelType));
   WINDLASS_ASSIGN_OR_RETURN(LayoutChoice mtp_layout,
                             ReadMtpLayout(config, options));
 
@@ -85,9 +77,7 @@ std::vector<AdapterOption> Options() {
   std::vector<AdapterOption> options = NestedMoeAdapterOptions("fused");
   options.push_back(MtpLayoutOption());
   options.push_back(RouteOption());
-  options.push_back({"text_only", "by the architecture",
-                     "the native model has no vision: the language model's "
-                     "names are read without that prefix"});
+  options.push_back(TextOnlyOption());
   return options;
 }
 

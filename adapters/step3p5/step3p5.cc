@@ -49,17 +49,6 @@ LayoutTable ExpertsTable(const MoeOptions& moe) {
   return table;
 }
 
-std::vector<AdapterOption> Options() {
-  std::vector<AdapterOption> options;
-  for (const AdapterOption& option : NestedMoeAdapterOptions()) {
-    if (option.name == "dtype" || option.name == "moe_intermediate_size" ||
-        option.name == "num_experts") {
-      options.push_back(option);
-    }
-  }
-  return options;
-}
-
 absl::StatusOr<std::unique_ptr<StateDictAdapter>> Create3p5(
     const ModelConfig& config, const JsonFields& options) {
   WINDLASS_ASSIGN_OR_RETURN(const MoeOptions moe,
@@ -74,7 +63,7 @@ const AdapterRegistrar step3p5({
     /*summary=*/"Step-3.5",
     /*architectures=*/{"Step3p5ForCausalLM"},
     /*model_types=*/{"step3p5"},
-    /*options=*/Options(),
+    /*options=*/FusedMoeAdapterOptions(),
     &Create3p5,
     /*expert_parallel=*/true,
 });
@@ -149,7 +138,7 @@ const AdapterRegistrar step3p7({
     /*architectures=*/
     {"Step3p6ForConditionalGeneration", "Step3p7ForConditionalGeneration"},
     /*model_types=*/{"step3p7", "step3p5v"},
-    /*options=*/Options(),
+    /*options=*/FusedMoeAdapterOptions(),
     &Create3p7,
     /*expert_parallel=*/true,
     /*supports=*/nullptr,

@@ -1,7 +1,6 @@
 #include "windlass/convert/optimizer_state.h"
 
 #include <algorithm>
-#include <cstdint>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -9,13 +8,12 @@
 
 #include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "windlass/adapters/common/equal_tensors.h"
-#include "windlass/core/byte_source.h"
+#include "windlass/convert/stand_ins.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor.h"
@@ -100,65 +98,31 @@ struct MomentKind {
   std::vector<std::pair<size_t, const NamedTensor*>> moments;
 };
 
-// Bytes of which only the place counts.
-class NoBytes : public ByteSource {
- public:
-  const std::string& name() const override { return name_; }
-  int64_t size() const override { return INT64_MAX; }
-  absl::Status ReadAt(int64_t, absl::Span<char>) const override {
-    return absl::InternalError("a parameter's stand-in was read");
-  }
-
- private:
-  const std::string name_ = "stand-in";
-};
-
 // Which parameters go where, found out with stand-ins for them.
 struct Part {
   std::string name;
   std::vector<size_t> of;
 };
 
-class StandIns {
- public:
-  absl::Status Add(absl::string_view name, const Tensor& like) {
-    WINDLASS_ASSIGN_OR_RETURN(
-        Tensor tensor, Tensor::FromExtent(like.dtype(), like.shape(),
-                                          Extent{bytes_, end_, like.bytes()}));
-    begins_.push_back(end_);
-    // Empty ones have a place of their own, too.
-    end_ += like.bytes() + 1;
-    return tensors_.Insert(std::string(name), std::move(tensor));
+absl::StatusOr<std::vector<Part>> FollowParameters(const StandIns& stand_ins,
+                                                   const LayoutChange& change) {
+  WINDLASS_ASSIGN_OR_RETURN(const StateDict changed,
+                            change(stand_ins.tensors()));
+  std::vector<Part> parts;
+  parts.reserve(changed.size());
+  for (const auto& [name, tensor] : changed) {
+    Part part{name, {}};
+    stand_ins.VisitUsed(tensor, [&part](size_t number) {
+      if (part.of.empty() || part.of.back() != number) {
+        part.of.push_back(number);
+      }
+    });
+    absl::c_sort(part.of);
+    part.of.erase(std::unique(part.of.begin(), part.of.end()), part.of.end());
+    parts.push_back(std::move(part));
   }
-
-  absl::StatusOr<std::vector<Part>> Follow(const LayoutChange& change) const {
-    WINDLASS_ASSIGN_OR_RETURN(const StateDict changed, change(tensors_));
-    std::vector<Part> parts;
-    parts.reserve(changed.size());
-    for (const auto& [name, tensor] : changed) {
-      Part part{name, {}};
-      tensor.source()->VisitInputs([&](const Extent& extent) {
-        const auto next =
-            std::upper_bound(begins_.begin(), begins_.end(), extent.offset);
-        const size_t index = next - begins_.begin() - 1;
-        if (part.of.empty() || part.of.back() != index) {
-          part.of.push_back(index);
-        }
-        return true;
-      });
-      absl::c_sort(part.of);
-      part.of.erase(std::unique(part.of.begin(), part.of.end()), part.of.end());
-      parts.push_back(std::move(part));
-    }
-    return parts;
-  }
-
- private:
-  const std::shared_ptr<const ByteSource> bytes_ = std::make_shared<NoBytes>();
-  StateDict tensors_;
-  std::vector<int64_t> begins_;
-  int64_t end_ = 0;
-};
+  return parts;
+}
 
 // All that stands below one prefix.
 class Group {
@@ -399,9 +363,10 @@ absl::Status Group::Convert(const LayoutChange& change,
   StandIns stand_ins;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     WINDLASS_RETURN_IF_ERROR(
-        stand_ins.Add(NewName(i), parameters_[i].moment->tensor));
+        stand_ins.Add(std::string(NewName(i)), parameters_[i].moment->tensor));
   }
-  const absl::StatusOr<std::vector<Part>> followed = stand_ins.Follow(change);
+  const absl::StatusOr<std::vector<Part>> followed =
+      FollowParameters(stand_ins, change);
   if (!followed.ok()) {
     return Annotate(followed.status(), prefix_, "state.*");
   }

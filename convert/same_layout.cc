@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstdint>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,9 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 #include "windlass/convert/output_dtypes.h"
-#include "windlass/core/byte_source.h"
+#include "windlass/convert/stand_ins.h"
 #include "windlass/core/dtype.h"
 #include "windlass/core/status_macros.h"
 #include "windlass/core/tensor.h"
@@ -23,45 +20,12 @@
 namespace windlass {
 namespace {
 
-// Nobody reads it: where a tensor's bytes would lie says which one it is.
-class Places : public ByteSource {
- public:
-  const std::string& name() const override { return name_; }
-  int64_t size() const override { return size_; }
-  absl::Status ReadAt(int64_t, absl::Span<char>) const override {
-    return absl::InternalError("places are not read");
-  }
-
-  // A place for the next tensor.
-  int64_t Add(int64_t bytes) {
-    begins_.push_back(size_);
-    size_ += std::max<int64_t>(bytes, 1);
-    return begins_.back();
-  }
-  // Which tensor has the place.
-  size_t IndexOf(int64_t offset) const {
-    return std::upper_bound(begins_.begin(), begins_.end(), offset) -
-           begins_.begin() - 1;
-  }
-
- private:
-  const std::string name_ = "places";
-  int64_t size_ = 0;
-  std::vector<int64_t> begins_;
-};
-
-absl::StatusOr<StateDict> Mark(const StateDict& tensors,
-                               const std::shared_ptr<Places>& places) {
-  StateDict marked;
-  marked.Reserve(tensors.size());
+absl::StatusOr<StandIns> StandInsFor(const StateDict& tensors) {
+  StandIns stand_ins;
   for (const auto& [name, tensor] : tensors) {
-    const Extent extent{places, places->Add(tensor.bytes()), tensor.bytes()};
-    WINDLASS_ASSIGN_OR_RETURN(
-        Tensor copy,
-        Tensor::FromExtent(tensor.dtype(), tensor.shape(), extent));
-    WINDLASS_RETURN_IF_ERROR(marked.Insert(name, std::move(copy)));
+    WINDLASS_RETURN_IF_ERROR(stand_ins.Add(name, tensor));
   }
-  return marked;
+  return stand_ins;
 }
 
 bool IsLora(absl::string_view name) { return absl::StrContains(name, "lora_"); }
@@ -77,7 +41,8 @@ using Successors = absl::flat_hash_map<size_t, std::vector<std::string>>;
 // successors stand in that of another. What comes of tensors that stay, or of
 // none, is an addition that nobody asked for.
 Successors FindSuccessors(const StateDict& tensors, const StateDict& back,
-                          const Places& places, const AskedChanges& asked) {
+                          const StandIns& stand_ins,
+                          const AskedChanges& asked) {
   std::vector<const std::string*> names;
   absl::flat_hash_map<absl::string_view, size_t> indices;
   for (const NamedTensor& named : tensors) {
@@ -91,10 +56,8 @@ Successors FindSuccessors(const StateDict& tensors, const StateDict& back,
     // Another dtype is that of a weight whose scale is no longer needed.
     if (same != nullptr && same->dtype() != named.tensor.dtype()) continue;
     std::vector<size_t> replaced;
-    named.tensor.source()->VisitInputs([&](const Extent& extent) {
-      const size_t index = places.IndexOf(extent.offset);
+    stand_ins.VisitUsed(named.tensor, [&](size_t index) {
       if (!back.Contains(*names[index])) replaced.push_back(index);
-      return true;
     });
     if (replaced.empty()) continue;
     if (same != nullptr) replaced.push_back(indices.at(named.name));
@@ -127,10 +90,9 @@ bool ReplacesCodes(const StateDict& tensors, const Successors& successors) {
 absl::StatusOr<StateDict> RewriteInSameLayout(
     const StateDict& tensors, const AskedChanges& asked,
     absl::FunctionRef<absl::StatusOr<StateDict>(const StateDict&)> round_trip) {
-  const auto places = std::make_shared<Places>();
-  WINDLASS_ASSIGN_OR_RETURN(const StateDict marked, Mark(tensors, places));
-  WINDLASS_ASSIGN_OR_RETURN(StateDict back, round_trip(marked));
-  const Successors successors = FindSuccessors(tensors, back, *places, asked);
+  WINDLASS_ASSIGN_OR_RETURN(const StandIns stand_ins, StandInsFor(tensors));
+  WINDLASS_ASSIGN_OR_RETURN(StateDict back, round_trip(stand_ins.tensors()));
+  const Successors successors = FindSuccessors(tensors, back, stand_ins, asked);
   const bool unpack = asked.unpack || ReplacesCodes(tensors, successors);
   const auto is_taken = [&](const NamedTensor& named) {
     const Tensor* const same = back.Find(named.name);

@@ -23,11 +23,7 @@ bool MayBePacking(const std::string& name, DType dtype) {
 absl::StatusOr<StateDict> FillFrom(const StateDict& base,
                                    const StateDict& tensors,
                                    std::vector<std::string>* filled) {
-  StateDict whole;
-  whole.Reserve(tensors.size());
-  for (const auto& [name, tensor] : tensors) {
-    WINDLASS_RETURN_IF_ERROR(whole.Insert(name, tensor));
-  }
+  StateDict whole = tensors.Copy();
   const bool base_is_packed = FindCodes(base) != nullptr;
   const bool takes_codes = !base_is_packed || FindCodes(tensors) != nullptr;
   for (const auto& [name, tensor] : base) {

@@ -90,15 +90,6 @@ absl::StatusOr<std::unique_ptr<FolderLock>> LockInput(const Location& folder,
   return std::unique_ptr<FolderLock>();
 }
 
-absl::StatusOr<StateDict> Copy(const StateDict& tensors) {
-  StateDict copy;
-  copy.Reserve(tensors.size());
-  for (const NamedTensor& named : tensors) {
-    WINDLASS_RETURN_IF_ERROR(copy.Insert(named.name, named.tensor));
-  }
-  return copy;
-}
-
 // Their names are no parameters', so that adapters would pass them on.
 absl::Status CheckNoMoments(const StateDict& tensors) {
   const auto moment = absl::c_find_if(tensors, [](const NamedTensor& named) {
@@ -315,7 +306,9 @@ absl::Status Conversion::MakeOptimizer(const ConversionRequest& request) {
   objects_ = std::move(made.objects);
   made_ = std::move(made.tensors);
   if (report_.unwrapped > 0) {
-    WINDLASS_ASSIGN_OR_RETURN(OptimizerState unwrapped, convert(&Copy));
+    WINDLASS_ASSIGN_OR_RETURN(
+        OptimizerState unwrapped,
+        convert([](const StateDict& parameters) { return parameters.Copy(); }));
     unwrapped_ = std::move(unwrapped.tensors);
   }
   return absl::OkStatus();

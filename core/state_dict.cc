@@ -17,6 +17,16 @@ absl::Status StateDict::Insert(std::string name, Tensor tensor) {
   return taken;
 }
 
+StateDict StateDict::Copy() const {
+  StateDict copy;
+  copy.Reserve(size());
+  // No name comes twice.
+  for (const auto& [name, tensor] : *this) {
+    copy.Insert(name, tensor).IgnoreError();
+  }
+  return copy;
+}
+
 const Tensor* StateDict::Find(absl::string_view name) const {
   auto it = index_.find(name);
   return it == index_.end() ? nullptr : &(*it)->tensor;

@@ -47,6 +47,9 @@ class StateDict {
   // Appends. AlreadyExists where the name is taken; nothing changes then.
   absl::Status Insert(std::string name, Tensor tensor);
 
+  // The same tensors again; a dict does not copy itself by accident.
+  StateDict Copy() const;
+
   // The tensor of that name, or null. Valid as long as this dict is.
   const Tensor* Find(absl::string_view name) const;
   bool Contains(absl::string_view name) const { return Find(name) != nullptr; }

@@ -219,8 +219,8 @@ TEST_P(AdapterPropertyTest, SingleTensorsAgreeWithTheWhole) {
 TEST_P(AdapterPropertyTest, InputsStayAsTheyAre) {
   ForEachModel([](const StateDictAdapter& adapter, const StateDict& hf,
                   const StateDict& native) {
-    const StateDict hf_before = Copy(hf);
-    const StateDict native_before = Copy(native);
+    const StateDict hf_before = hf.Copy();
+    const StateDict native_before = native.Copy();
     ASSERT_OK(adapter.FromHf(hf, {}));
     ASSERT_OK(adapter.ToHf(native, {}));
     EXPECT_EQ(Difference(hf, hf_before), "");

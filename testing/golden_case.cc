@@ -61,7 +61,7 @@ class Case {
   absl::StatusOr<StateDict> LoadFile(const std::string& name) const {
     WINDLASS_ASSIGN_OR_RETURN(const Checkpoint file,
                               OpenCheckpoint(JoinPath(folder_, name)));
-    if (!json_["key_order"].contains(name)) return Copy(file.tensors);
+    if (!json_["key_order"].contains(name)) return file.tensors.Copy();
     StateDict ordered;
     for (const Json& key : json_["key_order"][name]) {
       const Tensor* tensor = file.tensors.Find(key.get<std::string>());

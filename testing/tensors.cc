@@ -29,14 +29,6 @@ std::vector<std::string> Names(const StateDict& dict) {
   return names;
 }
 
-StateDict Copy(const StateDict& dict) {
-  StateDict copy;
-  for (const auto& [name, tensor] : dict) {
-    copy.Insert(name, tensor).IgnoreError();
-  }
-  return copy;
-}
-
 StateDict Sorted(const StateDict& dict) {
   std::map<std::string, Tensor> by_name;
   for (const auto& [name, tensor] : dict) by_name.emplace(name, tensor);

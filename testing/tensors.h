@@ -38,9 +38,6 @@ Tensor RandomTensor(DType dtype, Shape shape, std::mt19937* random);
 // The names in order.
 std::vector<std::string> Names(const StateDict& dict);
 
-// The same dict again; a StateDict does not copy itself by accident.
-StateDict Copy(const StateDict& dict);
-
 // The same by name, for where the order does not matter.
 StateDict Sorted(const StateDict& dict);
 

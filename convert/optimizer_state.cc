@@ -394,9 +394,11 @@ absl::Status Group::Convert(const LayoutChange& change,
 }  // namespace
 
 bool IsMomentName(absl::string_view name) {
+  // Few names end so, which is quickly seen.
+  const absl::string_view kind = name.substr(name.rfind('.') + 1);
+  if (!absl::c_linear_search(kMoments, kind)) return false;
   const std::optional<EntryName> parsed = ParseName(name);
-  return parsed.has_value() && parsed->section == kState &&
-         absl::c_linear_search(kMoments, parsed->kind);
+  return parsed.has_value() && parsed->section == kState;
 }
 
 absl::StatusOr<OptimizerState> ConvertOptimizerState(

@@ -300,6 +300,8 @@ class CompiledTable : public LayoutStage::Impl {
 
   const LayoutTable* table() const override { return &table_; }
   const std::vector<CompiledRow>& rows() const { return rows_; }
+  // Which rows make a tensor that files may leave out.
+  const std::vector<size_t>& synthesized() const { return synthesized_; }
   const Names& names(bool to_hf) const { return to_hf ? native_ : hf_; }
   // Whether no choice has the rows in unlike forms.
   static bool OfOneForm(const Row& a, const Row& b);
@@ -324,6 +326,7 @@ class CompiledTable : public LayoutStage::Impl {
   LayoutTable table_;
   std::vector<CompiledRow> rows_;
   std::vector<bool> always_;  // rows that a name alone can tell to be at work
+  std::vector<size_t> synthesized_;
   Names hf_;
   Names native_;
   NamePattern::Pair router_;
@@ -347,7 +350,10 @@ absl::Status CompiledTable::Compile() {
     if (!row.row.forms.empty() && !row.row.to_native) {
       always_[&row - rows_.data()] = false;
     }
-    if (row.row.kind == Row::Kind::kSynthesize) continue;
+    if (row.row.kind == Row::Kind::kSynthesize) {
+      synthesized_.push_back(&row - rows_.data());
+      continue;
+    }
     for (size_t i = 0; i < row.names.left.size() && row.row.to_native; ++i) {
       hf_.Add(&row, i, &row.names.left[i]);
     }
@@ -501,25 +507,26 @@ absl::Status CompiledTable::CheckCaptures(const CompiledRow& row) {
   return absl::OkStatus();
 }
 
-bool CompiledTable::OfOneForm(const Row& a, const Row& b) {
+// Whether a choice that matters has the rows in unlike forms.
+template <typename Matters>
+bool AreUnlike(const Row& a, const Row& b, Matters matters) {
   for (const auto& [choice, form] : a.forms) {
     for (const auto& [other, other_form] : b.forms) {
-      if (choice == other && form != other_form) return false;
+      if (choice == other && form != other_form && matters(choice)) return true;
     }
   }
-  return true;
+  return false;
+}
+
+bool CompiledTable::OfOneForm(const Row& a, const Row& b) {
+  return !AreUnlike(a, b, [](int) { return true; });
 }
 
 // Whether both rows may be at work at once.
 bool CompiledTable::MayMeet(const Row& a, const Row& b, bool hf) const {
-  if (a.tier != b.tier) return false;
-  for (const auto& [choice, form] : a.forms) {
-    for (const auto& [other, other_form] : b.forms) {
-      if (choice != other || form == other_form) continue;
-      if (!hf || table_.choices()[choice].detect != nullptr) return false;
-    }
-  }
-  return true;
+  return a.tier == b.tier && !AreUnlike(a, b, [&](int choice) {
+           return !hf || table_.choices()[choice].detect != nullptr;
+         });
 }
 
 absl::Status CompiledTable::CheckOverlaps() const {
@@ -852,9 +859,9 @@ absl::Status TableSink::Passes(LayoutItem& item) {
 }
 
 absl::Status TableSink::Synthesize(const LayoutItem& item) {
-  for (size_t i = 0; i < table_.rows().size(); ++i) {
+  for (const size_t i : table_.synthesized()) {
     const CompiledRow& row = table_.rows()[i];
-    if (row.row.kind != Row::Kind::kSynthesize || !active_[i]) continue;
+    if (!active_[i]) continue;
     NameCaptures captures;
     if (!row.names.left[0].Match(item.name, &captures)) continue;
     std::string name;
